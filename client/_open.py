@@ -1,0 +1,204 @@
+"""`open_zookeeper`: from arguments to a connected client, and back to nothing left."""
+
+from __future__ import annotations
+
+import random
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+
+import trio
+
+from ._client import ZooKeeper
+from ._clock import BootClock, Clock
+from ._core import ClientCore
+from ._effects import SaslMechanism, SessionConfig
+from ._ensemble import follow_ensemble
+from ._hosts import HostList, parse_hosts
+from ._janitor import Janitor
+from ._retry import RetryPolicy
+from ._runner import SessionRunner, Timeouts
+from ._scopes import PlainNursery
+from ._session import Session
+from ._transport import TcpTransport, Transport
+from .errors import ConfigurationError, ConnectTimeoutError
+from .paths import Chroot
+from .values import ACL, OPEN_ACL_UNSAFE, check_acl
+from .wire.primitives import DEFAULT_MAX_FRAME
+
+
+def _seconds(name: str, value: float, *, zero: bool = False) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    if not (value >= 0 if zero else value > 0):
+        raise ValueError(f"{name} must be {'at least' if zero else 'more than'} 0 seconds, not {value!r}")
+    return float(value)
+
+
+def _credentials(auth: Iterable[tuple[str, str | bytes]]) -> tuple[tuple[str, bytes], ...]:
+    checked: list[tuple[str, bytes]] = []
+    for pair in auth:
+        # The message must not show what may be a secret.
+        if not isinstance(pair, tuple) or len(pair) != 2:
+            raise ConfigurationError("auth must be (scheme, credential) pairs, like ('digest', 'user:password')")
+        scheme, credential = pair
+        if not isinstance(scheme, str) or not isinstance(credential, (str, bytes)):
+            raise ConfigurationError("auth must be (scheme, credential) pairs of str (or bytes for the credential)")
+        checked.append((scheme, credential.encode() if isinstance(credential, str) else credential))
+    return tuple(checked)
+
+
+def _client_id(client_id: tuple[int, bytes] | None) -> tuple[int, bytes] | None:
+    if client_id is None:
+        return None
+    if len(client_id) != 2 or not isinstance(client_id[0], int) or len(client_id[1]) != 16:
+        raise ConfigurationError("client_id must be (session id, password of 16 bytes)")
+    return client_id
+
+
+@asynccontextmanager
+async def open_zookeeper(
+    hosts: str | Iterable[str] = "127.0.0.1:2181",
+    *,
+    chroot: str | None = None,
+    ensure_chroot: bool = False,
+    session_timeout: float = 10.0,
+    client_id: tuple[int, bytes] | None = None,
+    connect_timeout: float = 15.0,
+    close_timeout: float = 5.0,
+    give_up_after: float | None = None,
+    renew_session: bool = True,
+    read_only: bool = False,
+    auth: Iterable[tuple[str, str | bytes]] = (),
+    sasl: Callable[[], SaslMechanism] | None = None,
+    tls: ssl.SSLContext | None = None,
+    default_acl: Iterable[ACL] | None = None,
+    retry: RetryPolicy | None = None,
+    randomize_hosts: bool = True,
+    track_ensemble: bool = False,
+    max_request_size: int = DEFAULT_MAX_FRAME,
+    max_reply_size: int = 16 * 1024 * 1024,
+    max_in_flight: int = 16_384,
+    transport: Transport | None = None,
+    clock: Clock | None = None,
+    rng: random.Random | None = None,
+) -> AsyncIterator[ZooKeeper]:
+    """Opens a session for the block. On exit it is closed, so that its ephemerals go at once.
+
+    What the body raises leaves the block unchanged.
+
+    Args:
+        hosts: "h1:p1,h2:p2/chroot", "[::1]:2181", or a list of "host:port". Names are resolved again at every dial.
+        chroot: path put before every path; instead of the one in `hosts`.
+        ensure_chroot: create the chroot if it is missing, instead of raising `ConfigurationError`.
+        session_timeout: asked for, in seconds; the server's limits apply (`ZooKeeper.session_timeout` is what it gave).
+        client_id: (session id, password) of a session to resume.
+        connect_timeout: bound for the first connection, in seconds.
+        close_timeout: bound for the end: deferred deletions and the close of the session, in seconds.
+        give_up_after: seconds without any server after which the session counts as lost; `None`: only a server's word
+            makes it so, because ZooKeeper gives every session a fresh timeout after a total outage.
+        renew_session: after a lost session open a new one, instead of failing every further call.
+        read_only: also take a server that has lost its quorum; the client moves on as soon as it finds one that has
+            not.
+        auth: (scheme, credential) pairs, sent on every connection before anything else.
+        sasl: makes the SASL mechanism for a connection.
+        tls: context for TLS connections.
+        default_acl: for znodes created without one; world:anyone with all permissions if not given.
+        retry: retries of requests that failed with a lost connection, where that is safe; `None` for none.
+        randomize_hosts: try the servers in random order.
+        track_ensemble: follow `/zookeeper/config`, so that servers which join or leave are known for the next
+            connection.
+        max_request_size: longest request in bytes, the server's `jute.maxbuffer`.
+        max_reply_size: longest reply in bytes; a longer one costs the connection and fails its request.
+        max_in_flight: requests that may wait for an answer at a time.
+        transport: how to reach servers; TCP, or TLS with `tls`, if not given.
+        clock: for the session's times; one that goes on while the machine sleeps if not given.
+        rng: source of chance, for reproducible runs.
+
+    Raises:
+        ConfigurationError, ValueError, TypeError: an argument.
+        ConnectTimeoutError: no server gave a session within `connect_timeout`; the last failure is the cause.
+        AuthFailedError: a server refused `auth` or `sasl`.
+        SessionExpiredError: `client_id` names no live session, and `renew_session` is False.
+    """
+    endpoints, chroot_of_hosts = parse_hosts(hosts)
+    if chroot is not None and chroot_of_hosts is not None and chroot != chroot_of_hosts:
+        raise ConfigurationError(f"two chroots: {chroot!r}, and {chroot_of_hosts!r} in hosts {hosts!r}")
+    if tls is not None and transport is not None:
+        raise ConfigurationError("tls belongs to the default transport; give the context to your transport instead")
+    view = Chroot(chroot if chroot is not None else chroot_of_hosts)
+    for name, size in (
+        ("max_request_size", max_request_size),
+        ("max_reply_size", max_reply_size),
+        ("max_in_flight", max_in_flight),
+    ):
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise ValueError(f"{name} must be a positive int, not {size!r}")
+    config = SessionConfig(
+        session_timeout=_seconds("session_timeout", session_timeout),
+        read_only=read_only,
+        client_id=_client_id(client_id),
+        auth=_credentials(auth),
+        max_reply_size=max_reply_size,
+        max_in_flight=max_in_flight,
+        renew_session=renew_session,
+        sasl=sasl,
+    )
+    patience = None if give_up_after is None else _seconds("give_up_after", give_up_after)
+    timeouts = Timeouts(_seconds("close_timeout", close_timeout, zero=True), patience)
+    chance = rng or random.Random()
+    time_source = clock or BootClock()
+    runner = SessionRunner(
+        Session(config),
+        transport or TcpTransport(tls),
+        HostList(endpoints, chance, shuffle=randomize_hosts),
+        time_source,
+        chance,
+        timeouts,
+    )
+    core = ClientCore(
+        runner,
+        Janitor(chance),
+        time_source,
+        default_acl=OPEN_ACL_UNSAFE if default_acl is None else check_acl(default_acl),
+        retry=retry,
+        max_request_size=max_request_size,
+    )
+    limit = _seconds("connect_timeout", connect_timeout)
+    async with PlainNursery() as nursery:
+        nursery.start_soon(core.janitor.run)
+        nursery.start_soon(runner.run)
+        try:
+            await _connected(core, limit)
+            client = ZooKeeper(core, view)
+            if view.prefix:
+                await _check_chroot(client, ensure_chroot)
+            if track_ensemble:
+                nursery.start_soon(follow_ensemble, client)
+            yield client
+        finally:
+            await runner.aclose(core.janitor)
+            core.end()
+            nursery.cancel_scope.cancel()
+
+
+async def _connected(core: ClientCore, limit: float) -> None:
+    runner = core.runner
+    with trio.move_on_after(limit):
+        await runner.settled.wait()
+    runner.session.check_usable()
+    if runner.session.established == 0:
+        raise ConnectTimeoutError(
+            f"no server of {', '.join(map(str, runner.hosts.endpoints))} gave a session within {limit} s; "
+            f"last failure: {runner.last_error or 'none, no answer yet'}"
+        ) from runner.last_error
+
+
+async def _check_chroot(client: ZooKeeper, ensure: bool) -> None:
+    if await client.exists("/") is not None:
+        return
+    if not ensure:
+        raise ConfigurationError(
+            f"the chroot {client.chroot!r} does not exist on the servers; create it, or pass ensure_chroot=True"
+        )
+    await client.ensure_path("/")

@@ -1,0 +1,49 @@
+"""The one place that decides what becomes of exceptions at the edge of a block that runs background tasks.
+
+What the body raises leaves the block as it is: same object, same traceback, never inside an exception group of the
+library's making.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+
+import trio
+
+if sys.version_info < (3, 11):  # trio depends on the backport there
+    from exceptiongroup import BaseExceptionGroup
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]
+
+
+class PlainNursery:
+    """`trio.open_nursery`, except that a single failure leaves bare.
+
+    Its tasks must not raise; should one do so all the same, that error leaves the block, bare as well. Only where body
+    and task both fail does a group leave, because neither may be lost.
+    """
+
+    def __init__(self) -> None:
+        self._opened = trio.open_nursery()
+
+    async def __aenter__(self) -> trio.Nursery:
+        return await self._opened.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        try:
+            return await self._opened.__aexit__(kind, error, traceback)
+        except BaseException as raised:
+            leaves = _leaves(raised)
+            others = [leaf for leaf in leaves if leaf is not error and not isinstance(leaf, trio.Cancelled)]
+            if not others and error is not None and any(leaf is error for leaf in leaves):
+                return False  # Python goes on raising the body's own error.
+            if len(others) == 1 and (error is None or isinstance(error, trio.Cancelled)):
+                raise others[0] from others[0].__cause__
+            raise

@@ -1,0 +1,636 @@
+"""The client's session as a state machine: bytes and times in, bytes and effects out. Sans-IO.
+
+Decides everything that ZooKeeper's protocol decides: the handshake, what a reconnect restores and in which order, which
+request a reply answers, what fails and how when the link goes, when to ping and when to give a server up. It refuses to
+know sockets, tasks and clocks: `now` comes as an argument, and who waits for a request is opaque to it.
+
+The shell reports `link_up`, `receive_data`, `link_lost` and `tick`, sends what `queue.take` gives, and carries out the
+effects that each call returns, in their order: a watch event stands before the reply that shows the change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+from ._effects import Deliver, DropLink, Effect, SaslMechanism, SessionConfig, StateChanged
+from ._pending import Request, RequestQueue
+from ._phases import TERMINAL, TRANSITIONS, Input, Phase
+from ._proof import KEEPALIVE_SHARE, OwnershipProof
+from ._watches import Command, WatchTable
+from .errors import (
+    AuthFailedError,
+    ConnectionClosedError,
+    ConnectionLoss,
+    FrameTooLargeError,
+    KazooException,
+    NoNodeError,
+    OperationTimeoutError,
+    ReplyTooLargeError,
+    SessionExpiredError,
+    WireError,
+    ZookeeperError,
+    error_from_code,
+)
+from .values import EVENT_TYPE_MAP, AddWatchMode, EventType, KazooState, KeeperState, WatchedEvent, WatcherType
+from .wire import FrameBuffer, codec
+from .wire.multi import MULTI
+from .wire.operations import AUTH, AUTH_XID, CLOSE_SESSION, MAX_XID, PING, PING_XID, SASL, WATCH_XID
+from .wire.primitives import LENGTH, REPLY_HEADER, REPLY_PREFIX
+from .wire.records import ConnectRequest, ConnectResponse, ShortConnectResponse, WatcherEvent
+
+PING_SHARE = 1 / 3
+READ_TIMEOUT_SHARE = 2 / 3
+REPLY_TIMEOUT_SHARE = 3
+"""Shares of the negotiated session timeout: send-idle time before a ping, silence before the server is given up (both
+as in the Java client), and how long the oldest request may stay unanswered on a connection that is otherwise alive."""
+NO_PASSWD = bytes(16)
+
+_CONNECT_REQUEST = codec(ConnectRequest)
+_CONNECT_RESPONSE = codec(ConnectResponse)
+_SHORT_CONNECT_RESPONSE = codec(ShortConnectResponse)
+_WATCHER_EVENT = codec(WatcherEvent)
+_PING_FRAME = PING.frame(PING_XID)
+_SASL_REQUIRED = -124
+
+
+class Session:
+    """See the module. One instance serves a client for its whole life, through all its connections and sessions."""
+
+    def __init__(self, config: SessionConfig) -> None:
+        self.config = config
+        self.phase = Phase.DISCONNECTED
+        self.state = KazooState.LOST
+        self.keeper_state = KeeperState.CONNECTING
+        self.session_id, self.passwd = config.client_id or (0, NO_PASSWD)
+        self.timeout = config.session_timeout
+        """Negotiated session timeout in seconds; what was asked for until then."""
+        self.last_zxid = 0
+        self.is_read_only = False
+        """Connected to a server without a quorum."""
+        self.auth: list[tuple[str, bytes]] = list(config.auth)
+        self.queue = RequestQueue(config.max_in_flight)
+        self.watches = WatchTable()
+        self.proof = OwnershipProof()
+        self._frames = FrameBuffer(config.max_reply_size)
+        # A read-only server's session means nothing elsewhere; this is the one to resume, (0, ...) for a new one.
+        self._resumable = (self.session_id, self.passwd)
+        self._xid = 0
+        self._refusal: Callable[[], KazooException] | None = None
+        self._closing: Request | None = None
+        # Changes since this zxid were missed. Frozen from the loss of a connection until all watches are restored,
+        # because replies to the first batches of setWatches already carry newer zxids.
+        self._missed_since: int | None = None
+        self._restoring = 0
+        self.established = 0
+        """Connections that got as far as CONNECTED."""
+        self._sasl: SaslMechanism | None = None
+        self._heard_at = -inf
+        self._sent_at = -inf
+        # Until CONNECTED: for the answer to the connect request, then for everything that is restored.
+        self._handshake_deadline = inf
+        # The oldest request in flight when `tick` last looked, and since when it has been the oldest.
+        self._oldest: tuple[int, float] = (0, inf)
+        self._effects: list[Effect] = []
+
+    # Requests ---------------------------------------------------------------------------------------------------------
+
+    def next_xid(self) -> int:
+        """The next request's xid: 1 to 2**31-1, then 1 again. Counts on across reconnects."""
+        self._xid = xid = self._xid + 1 if self._xid < MAX_XID else 1
+        return xid
+
+    def submit(self, request: Request) -> None:
+        """Queues a request behind all others.
+
+        Raises:
+            ConnectionClosedError, SessionExpiredError, AuthFailedError: the session takes no more requests.
+        """
+        if self._refusal is not None:
+            raise self._refusal()
+        self.queue.unsent.append(request)
+
+    def check_usable(self) -> None:
+        """Raises what `submit` would raise."""
+        if self._refusal is not None:
+            raise self._refusal()
+
+    def withdraw(self, request: Request) -> None:
+        """Its caller left: unsent, it will not be sent; sent, its reply will be dropped."""
+        request.waiter = None
+        self.queue.withdraw(request)
+
+    def watch_on_reply(self, kind: str, path: str, watcher: Any) -> tuple[bool, Callable[[Request, int], None]]:
+        """For a read that leaves a one-shot watch: the flag to send, and what registers the watch (`Request.after`).
+
+        `kind` is "data", "exist" or "child"; `path` absolute.
+        """
+        ask_server = not self.watches.covered(path)
+
+        def register(request: Request, zxid: int) -> None:
+            actual = kind
+            if request.error is not None:
+                if kind != "exist" or not isinstance(request.error, NoNodeError):
+                    return
+            elif kind == "exist":
+                actual = "data"
+            self.watches.register(actual, path, watcher)
+            if not ask_server and not self.watches.covered(path):
+                # The persistent watch that was to serve this one has gone in the meantime.
+                self._command(self.watches.rearm(path, zxid))
+
+        return ask_server, register
+
+    def unwatch(self, path: str, mode: AddWatchMode, watcher: Any) -> None:
+        """Takes a persistent watcher off and tells the server, without waiting for its answer.
+
+        Also takes back a registration (`watches.add_persistent`) whose request failed; unknown watchers are ignored.
+        """
+        self._command(self.watches.discard_persistent(path, mode, watcher, self.last_zxid))
+
+    def unwatch_all(self, path: str, kind: WatcherType) -> tuple[bool, list[Request], list[Effect]]:
+        """Takes off all watchers of a kind: (whether there were any, the requests that tell the server, whom to
+        tell).
+        """
+        told, commands = self.watches.remove(path, kind, self.last_zxid)
+        for event_type, watchers in told:
+            self._effects.append(Deliver(WatchedEvent(event_type, self.keeper_state, path), watchers))
+        return bool(told), self._command(commands), self._take_effects()
+
+    def _command(self, commands: list[Command]) -> list[Request]:
+        """Sends the session's own requests, in call order with the users'. Without a link there is nothing to tell."""
+        if self.phase not in (Phase.RESTORING, Phase.CONNECTED):
+            return []
+        requests: list[Request] = []
+        for operation, fields in commands:
+            xid = self.next_xid()
+            requests.append(Request(operation, xid, operation.frame(xid, *fields)))
+        self.queue.unsent.extend(requests)
+        return requests
+
+    def authenticated(self, scheme: str, credential: bytes) -> Callable[[Request, int], None]:
+        """What remembers an accepted credential for later connections (`Request.after` of an auth request)."""
+
+        def remember(request: Request, zxid: int) -> None:
+            if request.error is None and (scheme, credential) not in self.auth:
+                self.auth.append((scheme, credential))
+
+        return remember
+
+    def close(self) -> Request | None:
+        """Queues closeSession behind everything; further requests are refused. `None` when there is nothing to close."""
+        if self._closing is not None or self.phase in TERMINAL:
+            return self._closing
+        self._refusal = _closed
+        if self._resumable[0] == 0 and self.session_id == 0:
+            return None
+        xid = self.next_xid()
+        self._closing = Request(CLOSE_SESSION, xid, CLOSE_SESSION.frame(xid))
+        self.queue.unsent.append(self._closing)
+        return self._closing
+
+    # The link ---------------------------------------------------------------------------------------------------------
+
+    def link_up(self, now: float, handshake_timeout: float) -> None:
+        """A connection to a server is there; the connect request is the first thing to send on it."""
+        self._move(Input.LINK_UP)
+        self._frames = FrameBuffer(self.config.max_reply_size)
+        self._heard_at = self._sent_at = now
+        self._handshake_deadline = now + handshake_timeout
+        session_id, passwd = self._resumable
+        timeout_ms = min(int(self.config.session_timeout * 1000), 2**31 - 1)
+        record = ConnectRequest(0, self.last_zxid, timeout_ms, session_id, passwd, self.config.read_only)
+        body = _CONNECT_REQUEST.encode(record)
+        self.queue.control.append(Request(PING, PING_XID, LENGTH.pack(len(body)) + body))
+
+    def sent_bytes(self, count: int, now: float) -> None:
+        """Of what `queue.take` gave, `count` bytes have left."""
+        if count:
+            self._sent_at = now
+        self.queue.sent_bytes(count, now)
+
+    def receive_data(self, data: bytes, now: float) -> list[Effect]:
+        """Bytes arrived. Never raises: what is wrong with them ends in a `DropLink`."""
+        self._heard_at = now
+        try:
+            self._parse(self._frames.feed(data))
+        except FrameTooLargeError as error:
+            self._reply_too_large(error)
+        except WireError as error:
+            self._effects.append(DropLink(error))
+        return self._take_effects()
+
+    def link_lost(self, error: BaseException | None, now: float) -> list[Effect]:
+        """The connection is gone, for whatever reason. Everything submitted before fails, in order."""
+        if self.phase is Phase.DISCONNECTED or self.phase in TERMINAL:
+            # The session ended before its link did; what has been submitted since is meant for the next one.
+            return self._take_effects()
+        was_connected = self.phase is Phase.CONNECTED
+        closing_sent = self._closing is not None and self._closing in self.queue.sent
+        self._move(Input.LINK_LOST)
+        if was_connected:
+            self._missed_since = self.last_zxid
+        self.queue.open = False
+        self.is_read_only = False
+        sent, unsent = self.queue.lost()
+        self._fail_lost(sent, unsent, error)
+        if closing_sent:
+            # A server closes the connection right after the answer; the answer itself may be lost with it.
+            self._finish_close()
+        elif self.state == KazooState.CONNECTED:
+            self._change_state(KazooState.SUSPENDED, KeeperState.CONNECTING)
+        if self._closing is not None and self.phase not in TERMINAL:
+            self.queue.unsent.append(self._closing)
+        return self._take_effects()
+
+    def _fail_lost(self, sent: list[Request], unsent: list[Request], cause: BaseException | None) -> None:
+        done: list[Request] = []
+        reason = "connection lost" if cause is None else f"connection lost: {cause}"
+        for requests, unknown in ((sent, True), (unsent, False)):
+            for request in requests:
+                if request is self._closing:
+                    continue
+                if not request.done:
+                    request.done = True
+                    if request.error is None:
+                        request.error = ConnectionLoss(reason, path=request.path, outcome_unknown=unknown)
+                    request.error.__cause__ = cause
+                if request.waiter is not None:
+                    done.append(request)
+        if done:
+            self._effects.append(done)
+
+    def give_up(self, reason: str) -> list[Effect]:
+        """The application's patience with a total outage is over: the session counts as lost."""
+        if self.phase is Phase.DISCONNECTED and (self.state != KazooState.LOST or self._resumable[0]):
+            self._session_lost(reason)
+        return self._take_effects()
+
+    def end(self, error: Callable[[], KazooException] | None = None) -> list[Effect]:
+        """The shell stops for good: whatever waits fails, with `error` if one is given, and nothing more is taken."""
+        if error is not None:
+            self._refusal = error
+        self._end()
+        return self._take_effects()
+
+    def _end(self) -> None:
+        if self.phase is Phase.CLOSED:
+            return
+        refusal = self._refusal = self._refusal or _closed
+        self._move(Input.CLOSED)
+        sent, unsent = self.queue.lost()
+        self._fail(sent, refusal, outcome_unknown=True)
+        self._fail(unsent, refusal)
+        self.proof.session_lost()
+        self._change_state(KazooState.LOST, KeeperState.CLOSED)
+        self._end_watches(lambda watcher: False)
+
+    # Time -------------------------------------------------------------------------------------------------------------
+
+    def next_deadline(self) -> float:
+        """When `tick` must be called at the latest."""
+        if self.phase is Phase.HANDSHAKING:
+            return self._handshake_deadline
+        if self.phase in (Phase.RESTORING, Phase.CONNECTED):
+            due = min(self._heard_at + self.timeout * READ_TIMEOUT_SHARE, self._sent_at + self._ping_interval())
+            return min(due, self.proof.renewal_due()) if self.phase is Phase.CONNECTED else due
+        return inf
+
+    def _ping_interval(self) -> float:
+        return self.timeout * (KEEPALIVE_SHARE if self.proof.holders else PING_SHARE)
+
+    def tick(self, now: float) -> list[Effect]:
+        """Time has passed: a ping or a proof may be due, or the server has been silent for too long."""
+        if self.phase in (Phase.HANDSHAKING, Phase.RESTORING) and now >= self._handshake_deadline:
+            self._drop(
+                OperationTimeoutError("the server did not answer the connect request, or what follows it, in time")
+            )
+        elif self.phase in (Phase.RESTORING, Phase.CONNECTED):
+            silence = now - self._heard_at
+            if silence >= self.timeout * READ_TIMEOUT_SHARE:
+                self._drop(OperationTimeoutError(f"nothing heard from the server for {silence:.3f} s"))
+                return self._take_effects()
+            if self._is_stuck(now):
+                self._drop(OperationTimeoutError(f"request {self._oldest[0]} has not been answered for too long"))
+                return self._take_effects()
+            if self.phase is Phase.CONNECTED and now >= self.proof.renewal_due():
+                self.queue.unsent.append(self.new_proof())
+                self.proof.renewing(now)
+            if now >= self._sent_at + self._ping_interval() and not self.queue.has_output:
+                self.queue.control.append(Request(PING, PING_XID, _PING_FRAME))
+        return self._take_effects()
+
+    def _is_stuck(self, now: float) -> bool:
+        """A server that answers pings but not the oldest request will not answer it any more."""
+        oldest = self.queue.sent[0].xid if self.queue.sent else 0
+        if oldest == 0 or oldest != self._oldest[0]:
+            self._oldest = (oldest, now if oldest else inf)
+        return now - self._oldest[1] >= self.timeout * REPLY_TIMEOUT_SHARE
+
+    def new_proof(self) -> Request:
+        """An empty multi: a quorum orders it, and its answer renews the proof."""
+        xid = self.next_xid()
+        return Request(MULTI, xid, MULTI.frame(xid, ()))
+
+    # Replies ----------------------------------------------------------------------------------------------------------
+
+    def _parse(self, data: bytes) -> None:
+        size, position = len(data), 0
+        if self.phase is Phase.HANDSHAKING:
+            position = self._parse_handshake(data)
+            if self.phase not in (Phase.RESTORING, Phase.CONNECTED):
+                return
+        done: list[Request] = []
+        queue, closing = self.queue, self._closing
+        sent, limit, unpack = queue.sent, self.config.max_reply_size, REPLY_PREFIX.unpack_from
+        try:
+            while size - position >= 20:
+                length, xid, zxid, err = unpack(data, position)
+                if not 16 <= length <= limit:
+                    self._frames.checked_length(data, position)
+                    raise WireError(f"a reply of {length} bytes is too short for its header of 16")
+                end = position + 4 + length
+                if end > size:
+                    break
+                if xid <= 0:
+                    self._out_of_band(done, data, position + 20, end, (xid, zxid, err))
+                    position = end
+                    if self.phase in TERMINAL:
+                        return
+                    continue
+                request = sent.popleft() if sent and sent[0].xid == xid else queue.answered(xid)
+                if err:
+                    request.error = error_from_code(err, request.path)
+                else:
+                    operation = request.operation
+                    if operation.decode is not None:
+                        try:
+                            request.value, _ = operation.decode(data, position + 20, end)
+                        except WireError:
+                            # It was answered, but nobody can say with what: it fails with the connection.
+                            sent.appendleft(request)
+                            raise
+                    if operation.quorum_ordered:
+                        self.proof.answered(request.sent_at)
+                position = end
+                if zxid > self.last_zxid:
+                    self.last_zxid = zxid
+                request.done = True
+                if request is closing:
+                    self._finish_close()
+                    return
+                if request.waiter is not None:
+                    done.append(request)
+                if request.after is not None:
+                    request.after(request, zxid)
+                if err == _SASL_REQUIRED:
+                    self._auth_refused(error_from_code(err))
+                if queue.held:
+                    self._release_held(done)
+                if self.phase in TERMINAL:
+                    return
+            self._frames.keep(data, position)
+        finally:
+            if done:
+                # What was answered before the error or the close was answered.
+                self._effects.append(done)
+
+    def _release_held(self, done: list[Request]) -> None:
+        while (held := self.queue.take_held()) is not None:
+            if held.waiter is not None:
+                done.append(held)
+
+    def _out_of_band(
+        self, done: list[Request], data: bytes, start: int, end: int, header: tuple[int, int, int]
+    ) -> None:
+        """A frame that answers no ordinary request. `done` holds the answers before it, and is emptied by an event."""
+        xid, zxid, err = header
+        if xid == WATCH_XID:
+            event, _ = _WATCHER_EVENT.decode(data, start, end)
+            event_type = EVENT_TYPE_MAP.get(event.type)
+            if event_type is None or event_type == EventType.NONE:
+                return  # types that servers up to 3.9 never send
+            if done:
+                self._effects.append(list(done))
+                done.clear()
+            for told_type, path, watchers in self.watches.fire(event_type, event.path, zxid):
+                told = WatchedEvent(told_type, self.keeper_state, path, zxid if zxid > 0 else None)
+                self._effects.append(Deliver(told, watchers))
+        elif xid == AUTH_XID:
+            request = self.queue.answered_early()
+            if err:
+                request.error = error_from_code(err, request.path)
+            request.done = True
+            if request.after is not None:
+                request.after(request, zxid)
+            self._release_held(done)
+        elif xid != PING_XID:
+            raise WireError(f"the server sent a reply with xid {xid}, which no request had")
+
+    def _reply_too_large(self, error: FrameTooLargeError) -> None:
+        # Notifications and pings are small, so the frame answers the oldest request in flight.
+        if self.queue.sent and not self.queue.sent[0].done:
+            head = self.queue.sent[0]
+            head.error = ReplyTooLargeError(f"{error} (max_reply_size)", path=head.path, outcome_unknown=True)
+        self._effects.append(DropLink(error))
+
+    # Handshake and restoration ----------------------------------------------------------------------------------------
+
+    def _parse_handshake(self, data: bytes) -> int:
+        """Returns the position behind the server's first frame, if it is all there."""
+        if len(data) < 4:
+            self._frames.keep(data, 0)
+            return 0
+        end = 4 + self._frames.checked_length(data, 0)
+        if len(data) < end:
+            self._frames.keep(data, 0)
+            return 0
+        if end == 20:
+            # A read-only server without local sessions answers with a bare reply header (3.7 and later).
+            _, _, err = REPLY_HEADER.unpack_from(data, 4)
+            raise WireError(f"the server refused the session: {error_from_code(err)!r}")
+        if end >= 41:
+            response, _ = _CONNECT_RESPONSE.decode(data, 4, end)
+        else:
+            short, _ = _SHORT_CONNECT_RESPONSE.decode(data, 4, end)
+            response = ConnectResponse(*short, False)
+        asked_for = self._resumable[0]
+        # The C client goes by the id, the others by the timeout; a server that rejects sets both to 0.
+        other = asked_for != 0 and response.session_id != asked_for and not response.read_only
+        if response.timeout <= 0 or response.session_id == 0 or other:
+            self._session_lost("the server says that the session has expired")
+            self._drop(SessionExpiredError("the server says that the session has expired"))
+        else:
+            self._accepted(response)
+            self._handshake_deadline = self._heard_at + self.timeout
+        return end
+
+    def _accepted(self, response: ConnectResponse) -> None:
+        self._move(Input.ACCEPTED)
+        self.session_id = response.session_id
+        self.passwd = response.passwd or NO_PASSWD
+        self.timeout = response.timeout / 1000
+        self.is_read_only = response.read_only
+        if not response.read_only:
+            self._resumable = (self.session_id, self.passwd)
+        self.proof.negotiated(self.timeout)
+        if self.config.sasl is not None:
+            self._sasl = self.config.sasl()
+            self._send_sasl(self._sasl.initial())
+        else:
+            self._restore()
+
+    def _send_sasl(self, token: bytes) -> None:
+        xid = self.next_xid()
+        request = Request(SASL, xid, SASL.frame(xid, token))
+        request.after = self._sasl_answered
+        self.queue.control.append(request)
+
+    def _sasl_answered(self, request: Request, zxid: int) -> None:
+        assert self._sasl is not None
+        if request.error is not None:
+            self._auth_refused(request.error)
+            return
+        try:
+            token = self._sasl.respond(request.value.token)
+        except AuthFailedError as error:
+            self._auth_refused(error)
+            return
+        if token is None:
+            self._restore()
+        else:
+            self._send_sasl(token)
+
+    def _restore(self) -> None:
+        """Credentials first, since events of restored watches are filtered by permission; then watches; then the
+        users.
+        """
+        since = self.last_zxid if self._missed_since is None else self._missed_since
+        requests = [
+            Request(AUTH, AUTH_XID, AUTH.frame(AUTH_XID, 0, scheme, credential)) for scheme, credential in self.auth
+        ]
+        for operation, fields in self.watches.restore(since):
+            xid = self.next_xid()
+            requests.append(Request(operation, xid, operation.frame(xid, *fields)))
+        self._restoring = len(requests)
+        for request in requests:
+            request.after = self._restored_one
+        self.queue.control.extend(requests)
+        if not requests:
+            self._restored()
+
+    def _restored_one(self, request: Request, zxid: int) -> None:
+        if request.error is not None:
+            if request.operation is AUTH:
+                self._auth_refused(request.error)
+            else:
+                self._drop(ConnectionLoss(f"the server refused to restore the watches: {request.error!r}"))
+            return
+        self._restoring -= 1
+        if not self._restoring and self.phase is Phase.RESTORING:
+            self._restored()
+
+    def _restored(self) -> None:
+        self._move(Input.RESTORED)
+        self.established += 1
+        self._missed_since = None
+        self.queue.open = True
+        keeper_state = KeeperState.CONNECTED_RO if self.is_read_only else KeeperState.CONNECTED
+        self._change_state(KazooState.CONNECTED, keeper_state)
+
+    # Ends -------------------------------------------------------------------------------------------------------------
+
+    def _session_lost(self, reason: str) -> None:
+        """The session is over. Nothing that was meant for it goes on to the next one."""
+
+        def expired() -> KazooException:
+            return SessionExpiredError(reason)
+
+        self._move(Input.REJECTED)
+        self._resumable = (0, NO_PASSWD)
+        self.session_id, self.passwd, self.last_zxid = 0, NO_PASSWD, 0
+        self._missed_since = None
+        self.proof.session_lost()
+        sent, unsent = self.queue.lost()
+        self._fail(sent, expired, outcome_unknown=True)
+        self._fail(unsent, expired)
+        self._change_state(KazooState.LOST, KeeperState.EXPIRED_SESSION)
+        renew = self.config.renew_session and self._closing is None
+        self._end_watches(lambda watcher: renew and watcher.survives_session)
+        if self._closing is not None:
+            self._finish_close()
+        elif renew:
+            self._move(Input.RENEWED)
+            self._change_state(KazooState.LOST, KeeperState.CONNECTING)
+        else:
+            self._refusal = expired
+
+    def _auth_refused(self, error: KazooException) -> None:
+        """The server refused a credential that every connection needs, so no connection will do."""
+
+        def refused() -> KazooException:
+            return AuthFailedError(*error.args)
+
+        self._move(Input.AUTH_REFUSED)
+        self._refusal = refused
+        self.proof.session_lost()
+        sent, unsent = self.queue.lost()
+        self._fail(sent, refused, outcome_unknown=True)
+        self._fail(unsent, refused)
+        self._change_state(KazooState.LOST, KeeperState.AUTH_FAILED)
+        self._end_watches(lambda watcher: False)
+        self._drop(AuthFailedError("the server refused the client's credentials"))
+
+    def _finish_close(self) -> None:
+        assert self._closing is not None
+        self._closing.done = True
+        if self._closing.waiter is not None:
+            self._effects.append([self._closing])
+        self.session_id = 0
+        self._end()
+
+    def _fail(
+        self, requests: list[Request], error: Callable[[], KazooException], *, outcome_unknown: bool = False
+    ) -> None:
+        done: list[Request] = []
+        for request in requests:
+            if not request.done:
+                request.done = True
+                if request.error is None:
+                    request.error = error()
+                    if isinstance(request.error, ZookeeperError):
+                        request.error.path = request.path
+                        request.error.outcome_unknown = outcome_unknown
+            if request.waiter is not None and request is not self._closing:
+                done.append(request)
+        if done:
+            self._effects.append(done)
+
+    def _end_watches(self, survives: Callable[[Any], bool]) -> None:
+        for path, watchers in self.watches.end_session(survives):
+            self._effects.append(Deliver(WatchedEvent(EventType.NONE, self.keeper_state, path), watchers))
+
+    def _drop(self, error: KazooException) -> None:
+        self._effects.append(DropLink(error))
+
+    def _change_state(self, state: str, keeper_state: str) -> None:
+        changed = (state, keeper_state) != (self.state, self.keeper_state)
+        self.state, self.keeper_state = state, keeper_state
+        if changed:
+            self._effects.append(StateChanged(state, keeper_state))
+
+    def _move(self, event: Input) -> None:
+        """The one door through which the phase changes."""
+        after = TRANSITIONS[self.phase].get(event)
+        if after is None:
+            raise AssertionError(f"{event.name} is not possible in phase {self.phase.name}")
+        self.phase = after
+
+    def _take_effects(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects
+
+
+def _closed() -> KazooException:
+    return ConnectionClosedError("the client is closed")

@@ -1,0 +1,238 @@
+"""Registered watches: whom an event concerns, what a request must ask the server for, what to restore and to remove.
+
+A server keeps, for each connection and path, one data and one child registration, and up to 3.8 one *mode* for each:
+the last registration wins, so that a one-shot watch on a path with a persistent one silently ends the latter. Hence the
+rules of this table, which hold on every release:
+
+- a path with a persistent or recursive watch is never asked for a one-shot one; the persistent events serve both;
+- a path with both a persistent and a recursive watch is registered as recursive only, and the change of its children is
+  derived from the creations and deletions that the recursive watch reports;
+- taking the last persistent watch off a path restores the one-shot ones that it was serving.
+
+Paths are absolute. Watchers are opaque values; the same one registered twice on a path is told once. Sans-IO.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from .values import AddWatchMode, EventType, WatcherType
+from .wire.operations import ADD_WATCH, REMOVE_WATCHES, SET_WATCHES, SET_WATCHES2, Operation
+
+BATCH_CHARACTERS = 128 * 1024
+"""Path characters in one setWatches; Java's client uses the same figure. A server refuses frames over 1 MiB."""
+
+Watchers = dict[Any, None]  # an ordered set
+_PathTable = dict[str, Watchers]
+Command = tuple[Operation, tuple[Any, ...]]
+
+_DATA_EVENTS = (EventType.CREATED, EventType.CHANGED, EventType.DELETED)
+
+
+def _ancestors(path: str) -> Iterator[str]:
+    """The path and every path above it, the root last."""
+    yield path
+    while path != "/":
+        path = path.rpartition("/")[0] or "/"
+        yield path
+
+
+def _add(table: _PathTable, path: str, watcher: Any) -> None:
+    table.setdefault(path, {})[watcher] = None
+
+
+def _discard(table: _PathTable, path: str, watcher: Any) -> bool:
+    watchers = table.get(path)
+    if watchers is None or watcher not in watchers:
+        return False
+    del watchers[watcher]
+    if not watchers:
+        del table[path]
+    return True
+
+
+class WatchTable:
+    """All watches of one session.
+
+    Attributes:
+        oneshot: tables of kind "data", "exist" and "child".
+        persistent: tables by `AddWatchMode`.
+    """
+
+    __slots__ = ("_derived", "oneshot", "persistent")
+
+    def __init__(self) -> None:
+        self.oneshot: dict[str, _PathTable] = {"data": {}, "exist": {}, "child": {}}
+        self.persistent: dict[AddWatchMode, _PathTable] = {mode: {} for mode in AddWatchMode}
+        # Parent path to zxid of the last change of children that was derived from a recursive event. Releases from 3.9
+        # on keep the modes apart and report the same change once more themselves.
+        self._derived: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        tables = (*self.oneshot.values(), *self.persistent.values())
+        return sum(len(watchers) for table in tables for watchers in table.values())
+
+    def covered(self, path: str) -> bool:
+        """Whether persistent events serve one-shot watches on the path, so that the server must not be asked."""
+        return any(path in table for table in self.persistent.values())
+
+    def register(self, kind: str, path: str, watcher: Any) -> None:
+        """A request with a one-shot watch succeeded."""
+        _add(self.oneshot[kind], path, watcher)
+
+    def add_persistent(self, path: str, mode: AddWatchMode, watcher: Any) -> Command:
+        """Registers at submission, because later requests must already know; returns what to send.
+
+        `discard_persistent` takes it back if the server refuses.
+        """
+        _add(self.persistent[mode], path, watcher)
+        recursive = path in self.persistent[AddWatchMode.PERSISTENT_RECURSIVE]
+        return ADD_WATCH, (path, int(AddWatchMode.PERSISTENT_RECURSIVE if recursive else mode))
+
+    def discard_persistent(self, path: str, mode: AddWatchMode, watcher: Any, zxid: int) -> list[Command]:
+        """Takes a persistent watcher off; returns what to send, in order, so that no other registration suffers."""
+        if not _discard(self.persistent[mode], path, watcher) or path in self.persistent[mode]:
+            return []
+        if mode is AddWatchMode.PERSISTENT_RECURSIVE:
+            self._derived.pop(path, None)
+            if path in self.persistent[AddWatchMode.PERSISTENT]:
+                # Up to 3.8 the first command overwrites the mode and the second is refused; from 3.9 on the first adds
+                # a mode and the second takes the other one away. Either way nothing is unwatched in between.
+                return [
+                    (ADD_WATCH, (path, int(AddWatchMode.PERSISTENT))),
+                    (REMOVE_WATCHES, (path, int(WatcherType.PERSISTENT_RECURSIVE))),
+                ]
+        elif path in self.persistent[AddWatchMode.PERSISTENT_RECURSIVE]:
+            return []
+        return [(REMOVE_WATCHES, (path, int(WatcherType.ANY))), *self.rearm(path, zxid)]
+
+    def rearm(self, path: str, zxid: int) -> list[Command]:
+        """What registers the path's one-shot watches at the server; a change after `zxid` is reported at once."""
+        lists = tuple([path] if path in self.oneshot[kind] else [] for kind in ("data", "exist", "child"))
+        return [(SET_WATCHES, (zxid, *lists))] if any(lists) else []
+
+    def remove(self, path: str, kind: WatcherType, zxid: int) -> tuple[list[tuple[str, Watchers]], list[Command]]:
+        """Takes every watcher of a kind off a path, for `remove_watches`.
+
+        Returns:
+            (event type, watchers to tell) pairs, empty when there were none; and what to send.
+        """
+        told: list[tuple[str, Watchers]] = []
+
+        def pop(table: _PathTable, event_type: str) -> None:
+            watchers = table.pop(path, None)
+            if watchers:
+                told.append((event_type, watchers))
+
+        if kind in (WatcherType.DATA, WatcherType.ANY):
+            pop(self.oneshot["data"], EventType.DATA_WATCH_REMOVED)
+            pop(self.oneshot["exist"], EventType.DATA_WATCH_REMOVED)
+        if kind in (WatcherType.CHILDREN, WatcherType.ANY):
+            pop(self.oneshot["child"], EventType.CHILD_WATCH_REMOVED)
+        commands: list[Command] = []
+        if kind in (WatcherType.DATA, WatcherType.CHILDREN):
+            if told and not self.covered(path):
+                commands.append((REMOVE_WATCHES, (path, int(kind))))
+            return told, commands
+        for mode, number in (
+            (AddWatchMode.PERSISTENT, WatcherType.PERSISTENT),
+            (AddWatchMode.PERSISTENT_RECURSIVE, WatcherType.PERSISTENT_RECURSIVE),
+        ):
+            if kind in (number, WatcherType.ANY):
+                watchers = dict(self.persistent[mode].get(path, {}))
+                if watchers:
+                    told.append((EventType.PERSISTENT_WATCH_REMOVED, watchers))
+                for watcher in watchers:
+                    commands += self.discard_persistent(path, mode, watcher, zxid)
+        if told and not commands and not self.covered(path):
+            commands.append((REMOVE_WATCHES, (path, int(WatcherType.ANY))))
+        return told, commands
+
+    def fire(self, event_type: str, path: str, zxid: int) -> list[tuple[str, str, Watchers]]:
+        """Whom a notification concerns: (event type, path, watchers) in the order of delivery. Pops one-shot watches.
+
+        `zxid` is -1 where the server did not say.
+        """
+        told: Watchers = {}
+        recursive = self.persistent[AddWatchMode.PERSISTENT_RECURSIVE]
+        if event_type == EventType.CHILD:
+            if path in recursive and zxid > 0 and self._derived.get(path) == zxid:
+                return []
+            self._pop_into(told, "child", path)
+        else:
+            if event_type in _DATA_EVENTS:
+                self._pop_into(told, "data", path)
+                self._pop_into(told, "exist", path)
+            if event_type == EventType.DELETED:
+                self._pop_into(told, "child", path)
+            if recursive:
+                for above in _ancestors(path):
+                    told.update(recursive.get(above, ()))
+        told.update(self.persistent[AddWatchMode.PERSISTENT].get(path, ()))
+        found = [(event_type, path, told)] if told else []
+        if recursive and event_type in (EventType.CREATED, EventType.DELETED) and path != "/":
+            above = path.rpartition("/")[0] or "/"
+            if above in recursive:
+                found += self._derive_child_event(above, zxid)
+        return found
+
+    def _derive_child_event(self, parent: str, zxid: int) -> list[tuple[str, str, Watchers]]:
+        told: Watchers = {}
+        self._pop_into(told, "child", parent)
+        told.update(self.persistent[AddWatchMode.PERSISTENT].get(parent, ()))
+        if not told:
+            return []
+        self._derived[parent] = zxid
+        return [(EventType.CHILD, parent, told)]
+
+    def _pop_into(self, told: Watchers, kind: str, path: str) -> None:
+        watchers = self.oneshot[kind].pop(path, None)
+        if watchers:
+            told.update(watchers)
+
+    def restore(self, zxid: int) -> list[Command]:
+        """setWatches or setWatches2 batches for a new connection, all relative to the same zxid.
+
+        The one-shot watches of a path that has a persistent one stand behind it in the same way as on the old
+        connection: what they missed is reported, and what comes is served by the persistent watch.
+        """
+        recursive = self.persistent[AddWatchMode.PERSISTENT_RECURSIVE]
+        plain = [path for path in self.persistent[AddWatchMode.PERSISTENT] if path not in recursive]
+        lists = [list(self.oneshot[kind]) for kind in ("data", "exist", "child")]
+        operation = SET_WATCHES
+        if plain or recursive:
+            operation = SET_WATCHES2
+            lists += [plain, list(recursive)]
+        commands: list[Command] = []
+        batch: list[list[str]] = [[] for _ in lists]
+        size = 0
+        for index, paths in enumerate(lists):
+            for path in paths:
+                if size + len(path) > BATCH_CHARACTERS and size:
+                    commands.append((operation, (zxid, *batch)))
+                    batch, size = [[] for _ in lists], 0
+                batch[index].append(path)
+                size += len(path)
+        if size:
+            commands.append((operation, (zxid, *batch)))
+        return commands
+
+    def end_session(self, survives: Any) -> list[tuple[str, Watchers]]:
+        """The session is over: takes off every watcher but the persistent ones for which `survives(watcher)` is true.
+
+        Returns:
+            (path, watchers to tell) pairs.
+        """
+        told: dict[str, Watchers] = {}
+        for table in self.oneshot.values():
+            for path, watchers in table.items():
+                told.setdefault(path, {}).update(watchers)
+            table.clear()
+        for table in self.persistent.values():
+            for path, watchers in list(table.items()):
+                for watcher in [watcher for watcher in watchers if not survives(watcher)]:
+                    told.setdefault(path, {})[watcher] = None
+                    _discard(table, path, watcher)
+        self._derived.clear()
+        return list(told.items())

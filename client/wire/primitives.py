@@ -1,0 +1,56 @@
+"""Jute's scalars as annotations, and the limits of one frame.
+
+A record of the protocol is declared once, as a `NamedTuple` whose fields carry these annotations; `compiler.py` derives
+the codec of both directions from the declaration. All numbers are big-endian; a length of -1 stands for null.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Annotated
+
+DEFAULT_MAX_FRAME = 0xFFFFF
+"""Longest frame that a server accepts by default, in bytes without the length prefix (`jute.maxbuffer`)."""
+
+LENGTH = struct.Struct(">i")
+REQUEST_HEADER = struct.Struct(">ii")
+REPLY_HEADER = struct.Struct(">iqi")
+REPLY_PREFIX = struct.Struct(">iiqi")
+"""Length of the frame and reply header in one: length, xid, zxid, err."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A field of fixed width, as a `struct` format character."""
+
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A UTF-8 string; null is a protocol error unless `nullable`."""
+
+    nullable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """Bytes; null (`None`) and empty are distinct and both survive a round trip."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A vector. A null one reads as an empty list unless `nullable`."""
+
+    nullable: bool
+
+
+Bool = Annotated[bool, Scalar("?")]
+Int = Annotated[int, Scalar("i")]
+Long = Annotated[int, Scalar("q")]
+Str = Annotated[str, Text(nullable=False)]
+OptStr = Annotated[str | None, Text(nullable=True)]
+Buffer = Annotated[bytes | None, Blob()]
+VECTOR = Sequence(nullable=False)
+OPT_VECTOR = Sequence(nullable=True)
