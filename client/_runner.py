@@ -154,10 +154,17 @@ class SessionRunner:
             self.wake_writer()
 
     def drop_link(self, error: BaseException) -> None:
-        """Ends the current connection, if there is one; the session learns why once its tasks have left."""
-        if self._link is not None:
+        """Ends the current connection, if there is one. The session knows at once, its tasks leave a little later.
+
+        So a call that is made after anyone could see the loss waits for the next connection.
+        """
+        link, self._link = self._link, None
+        if link is not None:
+            link.cancel()
             self.last_error = error
-            self._link.cancel()
+            self._connection = None
+            log.info("connection to %s lost: %s", self.endpoint, error)
+            self.apply(self.session.link_lost(error, self.clock.now()))
 
     def apply(self, effects: list[Effect]) -> None:
         """Carries out what the session asks for, in order."""
@@ -300,12 +307,12 @@ class SessionRunner:
                 nursery.start_soon(self._guard, self._read, connection)
                 nursery.start_soon(self._keep_time)
         finally:
+            if not self._scope.cancel_called:
+                self.drop_link(ConnectionError("the connection's tasks have ended"))
             self._nursery = self._link = self._connection = self._parked_writer = None
             self._sending = False
             with trio.CancelScope(shield=True):
                 await connection.aclose()
-            if not self._scope.cancel_called:
-                self.apply(self.session.link_lost(self.last_error, self.clock.now()))
         return self.session.established > established
 
     async def _guard(self, work: Callable[[Connection], Any], connection: Connection) -> None:
@@ -319,6 +326,8 @@ class SessionRunner:
         session, now, receive, queue = self.session, self.clock.now, connection.receive, self.session.queue
         while True:
             data = await receive()
+            if self._connection is not connection:
+                return
             if not data:
                 raise ConnectionResetError(f"{connection.peer} closed the connection")
             self.apply(session.receive_data(data, now()))
@@ -328,7 +337,7 @@ class SessionRunner:
     async def _write(self, connection: Connection) -> None:
         session, queue, now = self.session, self.session.queue, self.clock.now
         while True:
-            while queue.has_output:
+            while queue.has_output and self._connection is connection:
                 if connection.sends_at_once:
                     data = queue.take(SEND_CHUNK)
                     sent = connection.send_nowait(data)

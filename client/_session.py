@@ -15,9 +15,11 @@ from math import inf
 from typing import Any
 
 from ._effects import Deliver, DropLink, Effect, SaslMechanism, SessionConfig, StateChanged
+from ._handshake import NO_PASSWD, connect_frame, decode_connect_response, is_rejection
+from ._liveness import Liveness
 from ._pending import Request, RequestQueue
 from ._phases import TERMINAL, TRANSITIONS, Input, Phase
-from ._proof import KEEPALIVE_SHARE, OwnershipProof
+from ._proof import OwnershipProof
 from ._watches import Command, WatchTable
 from .errors import (
     AuthFailedError,
@@ -26,7 +28,6 @@ from .errors import (
     FrameTooLargeError,
     KazooException,
     NoNodeError,
-    OperationTimeoutError,
     ReplyTooLargeError,
     SessionExpiredError,
     WireError,
@@ -37,19 +38,9 @@ from .values import EVENT_TYPE_MAP, AddWatchMode, EventType, KazooState, KeeperS
 from .wire import FrameBuffer, codec
 from .wire.multi import MULTI
 from .wire.operations import AUTH, AUTH_XID, CLOSE_SESSION, MAX_XID, PING, PING_XID, SASL, WATCH_XID
-from .wire.primitives import LENGTH, REPLY_HEADER, REPLY_PREFIX
-from .wire.records import ConnectRequest, ConnectResponse, ShortConnectResponse, WatcherEvent
+from .wire.primitives import REPLY_PREFIX
+from .wire.records import ConnectResponse, WatcherEvent
 
-PING_SHARE = 1 / 3
-READ_TIMEOUT_SHARE = 2 / 3
-REPLY_TIMEOUT_SHARE = 3
-"""Shares of the negotiated session timeout: send-idle time before a ping, silence before the server is given up (both
-as in the Java client), and how long the oldest request may stay unanswered on a connection that is otherwise alive."""
-NO_PASSWD = bytes(16)
-
-_CONNECT_REQUEST = codec(ConnectRequest)
-_CONNECT_RESPONSE = codec(ConnectResponse)
-_SHORT_CONNECT_RESPONSE = codec(ShortConnectResponse)
 _WATCHER_EVENT = codec(WatcherEvent)
 _PING_FRAME = PING.frame(PING_XID)
 _SASL_REQUIRED = -124
@@ -64,8 +55,6 @@ class Session:
         self.state = KazooState.LOST
         self.keeper_state = KeeperState.CONNECTING
         self.session_id, self.passwd = config.client_id or (0, NO_PASSWD)
-        self.timeout = config.session_timeout
-        """Negotiated session timeout in seconds; what was asked for until then."""
         self.last_zxid = 0
         self.is_read_only = False
         """Connected to a server without a quorum."""
@@ -86,13 +75,13 @@ class Session:
         self.established = 0
         """Connections that got as far as CONNECTED."""
         self._sasl: SaslMechanism | None = None
-        self._heard_at = -inf
-        self._sent_at = -inf
-        # Until CONNECTED: for the answer to the connect request, then for everything that is restored.
-        self._handshake_deadline = inf
-        # The oldest request in flight when `tick` last looked, and since when it has been the oldest.
-        self._oldest: tuple[int, float] = (0, inf)
+        self._liveness = Liveness(config.session_timeout)
         self._effects: list[Effect] = []
+
+    @property
+    def timeout(self) -> float:
+        """Negotiated session timeout in seconds; what was asked for until then."""
+        return self._liveness.timeout
 
     # Requests ---------------------------------------------------------------------------------------------------------
 
@@ -179,11 +168,11 @@ class Session:
         return remember
 
     def close(self) -> Request | None:
-        """Queues closeSession behind everything; further requests are refused. `None` when there is nothing to close."""
+        """Queues closeSession behind everything; further requests are refused. `None`: there is nothing to close."""
         if self._closing is not None or self.phase in TERMINAL:
             return self._closing
         self._refusal = _closed
-        if self._resumable[0] == 0 and self.session_id == 0:
+        if self.session_id == 0 or (self.established == 0 and self.phase is not Phase.RESTORING):
             return None
         xid = self.next_xid()
         self._closing = Request(CLOSE_SESSION, xid, CLOSE_SESSION.frame(xid))
@@ -196,23 +185,21 @@ class Session:
         """A connection to a server is there; the connect request is the first thing to send on it."""
         self._move(Input.LINK_UP)
         self._frames = FrameBuffer(self.config.max_reply_size)
-        self._heard_at = self._sent_at = now
-        self._handshake_deadline = now + handshake_timeout
-        session_id, passwd = self._resumable
-        timeout_ms = min(int(self.config.session_timeout * 1000), 2**31 - 1)
-        record = ConnectRequest(0, self.last_zxid, timeout_ms, session_id, passwd, self.config.read_only)
-        body = _CONNECT_REQUEST.encode(record)
-        self.queue.control.append(Request(PING, PING_XID, LENGTH.pack(len(body)) + body))
+        self._liveness.link_up(now, handshake_timeout)
+        frame = connect_frame(
+            self.last_zxid, self.config.session_timeout, *self._resumable, read_only=self.config.read_only
+        )
+        self.queue.control.append(Request(PING, PING_XID, frame))
 
     def sent_bytes(self, count: int, now: float) -> None:
         """Of what `queue.take` gave, `count` bytes have left."""
         if count:
-            self._sent_at = now
+            self._liveness.sent_at = now
         self.queue.sent_bytes(count, now)
 
     def receive_data(self, data: bytes, now: float) -> list[Effect]:
         """Bytes arrived. Never raises: what is wrong with them ends in a `DropLink`."""
-        self._heard_at = now
+        self._liveness.heard_at = now
         try:
             self._parse(self._frames.feed(data))
         except FrameTooLargeError as error:
@@ -291,42 +278,32 @@ class Session:
     def next_deadline(self) -> float:
         """When `tick` must be called at the latest."""
         if self.phase is Phase.HANDSHAKING:
-            return self._handshake_deadline
-        if self.phase in (Phase.RESTORING, Phase.CONNECTED):
-            due = min(self._heard_at + self.timeout * READ_TIMEOUT_SHARE, self._sent_at + self._ping_interval())
-            return min(due, self.proof.renewal_due()) if self.phase is Phase.CONNECTED else due
-        return inf
-
-    def _ping_interval(self) -> float:
-        return self.timeout * (KEEPALIVE_SHARE if self.proof.holders else PING_SHARE)
+            return self._liveness.ready_by
+        due = self._liveness.next_deadline(self.proof.holders > 0)
+        if self.phase is Phase.RESTORING:
+            return min(due, self._liveness.ready_by)
+        return min(due, self.proof.renewal_due()) if self.phase is Phase.CONNECTED else inf
 
     def tick(self, now: float) -> list[Effect]:
         """Time has passed: a ping or a proof may be due, or the server has been silent for too long."""
-        if self.phase in (Phase.HANDSHAKING, Phase.RESTORING) and now >= self._handshake_deadline:
-            self._drop(
-                OperationTimeoutError("the server did not answer the connect request, or what follows it, in time")
-            )
-        elif self.phase in (Phase.RESTORING, Phase.CONNECTED):
-            silence = now - self._heard_at
-            if silence >= self.timeout * READ_TIMEOUT_SHARE:
-                self._drop(OperationTimeoutError(f"nothing heard from the server for {silence:.3f} s"))
-                return self._take_effects()
-            if self._is_stuck(now):
-                self._drop(OperationTimeoutError(f"request {self._oldest[0]} has not been answered for too long"))
-                return self._take_effects()
-            if self.phase is Phase.CONNECTED and now >= self.proof.renewal_due():
-                self.queue.unsent.append(self.new_proof())
-                self.proof.renewing(now)
-            if now >= self._sent_at + self._ping_interval() and not self.queue.has_output:
-                self.queue.control.append(Request(PING, PING_XID, _PING_FRAME))
+        verdict = None
+        if self.phase in (Phase.HANDSHAKING, Phase.RESTORING):
+            verdict = self._liveness.unreadiness(now)
+        if self.phase in (Phase.RESTORING, Phase.CONNECTED):
+            oldest = self.queue.sent[0].xid if self.queue.sent else 0
+            verdict = verdict or self._liveness.silence(now) or self._liveness.stuckness(now, oldest)
+            if verdict is None:
+                self._keep_alive(now)
+        if verdict is not None:
+            self._drop(verdict)
         return self._take_effects()
 
-    def _is_stuck(self, now: float) -> bool:
-        """A server that answers pings but not the oldest request will not answer it any more."""
-        oldest = self.queue.sent[0].xid if self.queue.sent else 0
-        if oldest == 0 or oldest != self._oldest[0]:
-            self._oldest = (oldest, now if oldest else inf)
-        return now - self._oldest[1] >= self.timeout * REPLY_TIMEOUT_SHARE
+    def _keep_alive(self, now: float) -> None:
+        if self.phase is Phase.CONNECTED and now >= self.proof.renewal_due():
+            self.queue.unsent.append(self.new_proof())
+            self.proof.renewing(now)
+        if self._liveness.ping_due(now, self.proof.holders > 0) and not self.queue.has_output:
+            self.queue.control.append(Request(PING, PING_XID, _PING_FRAME))
 
     def new_proof(self) -> Request:
         """An empty multi: a quorum orders it, and its answer renews the proof."""
@@ -421,6 +398,7 @@ class Session:
             request = self.queue.answered_early()
             if err:
                 request.error = error_from_code(err, request.path)
+                self._drop(ConnectionLoss("the server refused a credential, and closes the connection"))
             request.done = True
             if request.after is not None:
                 request.after(request, zxid)
@@ -446,31 +424,19 @@ class Session:
         if len(data) < end:
             self._frames.keep(data, 0)
             return 0
-        if end == 20:
-            # A read-only server without local sessions answers with a bare reply header (3.7 and later).
-            _, _, err = REPLY_HEADER.unpack_from(data, 4)
-            raise WireError(f"the server refused the session: {error_from_code(err)!r}")
-        if end >= 41:
-            response, _ = _CONNECT_RESPONSE.decode(data, 4, end)
-        else:
-            short, _ = _SHORT_CONNECT_RESPONSE.decode(data, 4, end)
-            response = ConnectResponse(*short, False)
-        asked_for = self._resumable[0]
-        # The C client goes by the id, the others by the timeout; a server that rejects sets both to 0.
-        other = asked_for != 0 and response.session_id != asked_for and not response.read_only
-        if response.timeout <= 0 or response.session_id == 0 or other:
+        response = decode_connect_response(data, 4, end)
+        if is_rejection(response, self._resumable[0]):
             self._session_lost("the server says that the session has expired")
             self._drop(SessionExpiredError("the server says that the session has expired"))
         else:
             self._accepted(response)
-            self._handshake_deadline = self._heard_at + self.timeout
         return end
 
     def _accepted(self, response: ConnectResponse) -> None:
         self._move(Input.ACCEPTED)
         self.session_id = response.session_id
         self.passwd = response.passwd or NO_PASSWD
-        self.timeout = response.timeout / 1000
+        self._liveness.accepted(response.timeout / 1000)
         self.is_read_only = response.read_only
         if not response.read_only:
             self._resumable = (self.session_id, self.passwd)

@@ -138,7 +138,7 @@ class ConnectionLoss(ZookeeperError):
 
 
 class ReplyTooLargeError(ConnectionLoss):
-    """The reply to this request was longer than `max_reply_size`; the connection was dropped. Asking again is no use."""
+    """The reply to this request was longer than `max_reply_size`, so the connection was dropped. Do not ask again."""
 
 
 @_code(-5)
