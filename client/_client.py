@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Literal, TypeVar, overload
 
 import trio
@@ -420,7 +421,7 @@ class ZooKeeper:
         """
         if strict:
             self._requests.absolute(path)
-            await self._call(self._requests.multi, [], lambda _: None)
+            await self._call(self._requests.multi, [], len)
             return path
         result: str = await self._call(self._requests.sync, path)
         return result
@@ -440,7 +441,7 @@ class ZooKeeper:
 
     def transaction(self) -> Transaction:
         """A new transaction, also as `async with zk.transaction() as t:`."""
-        return Transaction(self, self._requests)
+        return Transaction(self._requests, self._call)
 
     def pipeline(self, window: int = 2048) -> Pipeline:
         """`async with zk.pipeline() as p:` sends many requests from one task.
@@ -458,9 +459,7 @@ class ZooKeeper:
         if not ops:
             await trio.lowlevel.checkpoint()
             return []
-        results: list[Any] = await self._call(
-            self._requests.multi_read, ops, lambda outcome: multi_read_outcome(paths, outcome)
-        )
+        results: list[Any] = await self._call(self._requests.multi_read, ops, partial(multi_read_outcome, paths))
         return results
 
     async def get_config(self, watch: WatchCallback | None = None) -> tuple[bytes | None, ZnodeStat]:

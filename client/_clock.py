@@ -15,6 +15,7 @@ class Clock(Protocol):
 
     def now(self) -> float:
         """Seconds since some fixed moment."""
+        ...
 
 
 class BootClock:

@@ -28,7 +28,6 @@ class ClientCore:
         self,
         runner: SessionRunner,
         janitor: Janitor,
-        clock: Clock,
         *,
         default_acl: list[ACL],
         retry: RetryPolicy | None,
@@ -37,7 +36,7 @@ class ClientCore:
         self.runner = runner
         self.session: Session = runner.session
         self.janitor = janitor
-        self.clock = clock
+        self.clock: Clock = runner.clock
         self.default_acl = default_acl
         self.retry = retry
         self.max_request_size = max_request_size

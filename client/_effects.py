@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ._pending import Request
@@ -17,9 +17,11 @@ class SaslMechanism(Protocol):
 
     def initial(self) -> bytes:
         """The first token, empty where the mechanism starts with the server's challenge."""
+        ...
 
     def respond(self, challenge: bytes | None) -> bytes | None:
         """The answer to a server's token, `None` when the conversation is complete. Raises `AuthFailedError`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +30,8 @@ class SessionConfig:
 
     session_timeout: float = 10.0
     read_only: bool = False
-    client_id: tuple[int, bytes] | None = None
-    auth: tuple[tuple[str, bytes], ...] = ()
+    client_id: tuple[int, bytes] | None = field(default=None, repr=False)
+    auth: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
     max_reply_size: int = 16 * 1024 * 1024
     max_in_flight: int = 16_384
     renew_session: bool = True

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ._hosts import Endpoint
+from ._hosts import Endpoint, HostList
 from .errors import ConnectionLoss, KazooException, SessionExpiredError
 from .values import WatchedEvent
 
@@ -47,7 +47,7 @@ def client_endpoints(config: str) -> list[Endpoint]:
     return found
 
 
-async def follow_ensemble(client: ZooKeeper) -> None:
+async def follow_ensemble(client: ZooKeeper, hosts: HostList) -> None:
     """Reads the configuration now and after each change, and hands the members to the host list; ends with the
     session.
     """
@@ -70,5 +70,5 @@ async def follow_ensemble(client: ZooKeeper) -> None:
             return
         endpoints = client_endpoints((data or b"").decode("utf-8", "replace"))
         if endpoints:
-            client._core.runner.hosts.endpoints = endpoints
+            hosts.endpoints = endpoints
         await changed.wait()

@@ -33,15 +33,19 @@ class Znodes(Protocol):
     @property
     def session_id(self) -> int:
         """The current session, 0 without one."""
+        ...
 
     async def delete(self, path: str, version: int = -1) -> bool:
         """Deletes a znode."""
+        ...
 
     async def get_children(self, path: str) -> list[str]:
         """Lists a znode's children."""
+        ...
 
     async def sync(self, path: str) -> str:
         """Makes this server as new as the leader was."""
+        ...
 
 
 class Janitor:

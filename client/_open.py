@@ -14,7 +14,7 @@ from ._clock import BootClock, Clock
 from ._core import ClientCore
 from ._effects import SaslMechanism, SessionConfig
 from ._ensemble import follow_ensemble
-from ._hosts import HostList, parse_hosts
+from ._hosts import Endpoint, HostList, parse_hosts
 from ._janitor import Janitor
 from ._retry import RetryPolicy
 from ._runner import SessionRunner, Timeouts
@@ -33,6 +33,19 @@ def _seconds(name: str, value: float, *, zero: bool = False) -> float:
     if not (value >= 0 if zero else value > 0):
         raise ValueError(f"{name} must be {'at least' if zero else 'more than'} 0 seconds, not {value!r}")
     return float(value)
+
+
+def _positive(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a positive int, not {value!r}")
+    return value
+
+
+def _parse(hosts: str | Iterable[str], chroot: str | None) -> tuple[list[Endpoint], Chroot]:
+    endpoints, chroot_of_hosts = parse_hosts(hosts)
+    if chroot is not None and chroot_of_hosts is not None and chroot != chroot_of_hosts:
+        raise ConfigurationError(f"two chroots: {chroot!r}, and {chroot_of_hosts!r} in hosts {hosts!r}")
+    return endpoints, Chroot(chroot if chroot is not None else chroot_of_hosts)
 
 
 def _credentials(auth: Iterable[tuple[str, str | bytes]]) -> tuple[tuple[str, bytes], ...]:
@@ -121,63 +134,49 @@ async def open_zookeeper(
         AuthFailedError: a server refused `auth` or `sasl`.
         SessionExpiredError: `client_id` names no live session, and `renew_session` is False.
     """
-    endpoints, chroot_of_hosts = parse_hosts(hosts)
-    if chroot is not None and chroot_of_hosts is not None and chroot != chroot_of_hosts:
-        raise ConfigurationError(f"two chroots: {chroot!r}, and {chroot_of_hosts!r} in hosts {hosts!r}")
+    endpoints, view = _parse(hosts, chroot)
     if tls is not None and transport is not None:
         raise ConfigurationError("tls belongs to the default transport; give the context to your transport instead")
-    view = Chroot(chroot if chroot is not None else chroot_of_hosts)
-    for name, size in (
-        ("max_request_size", max_request_size),
-        ("max_reply_size", max_reply_size),
-        ("max_in_flight", max_in_flight),
-    ):
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise ValueError(f"{name} must be a positive int, not {size!r}")
     config = SessionConfig(
         session_timeout=_seconds("session_timeout", session_timeout),
         read_only=read_only,
         client_id=_client_id(client_id),
         auth=_credentials(auth),
-        max_reply_size=max_reply_size,
-        max_in_flight=max_in_flight,
+        max_reply_size=_positive("max_reply_size", max_reply_size),
+        max_in_flight=_positive("max_in_flight", max_in_flight),
         renew_session=renew_session,
         sasl=sasl,
     )
     patience = None if give_up_after is None else _seconds("give_up_after", give_up_after)
-    timeouts = Timeouts(_seconds("close_timeout", close_timeout, zero=True), patience)
     chance = rng or random.Random()
-    time_source = clock or BootClock()
-    runner = SessionRunner(
-        Session(config),
-        transport or TcpTransport(tls),
-        HostList(endpoints, chance, shuffle=randomize_hosts),
-        time_source,
-        chance,
-        timeouts,
-    )
     core = ClientCore(
-        runner,
+        SessionRunner(
+            Session(config),
+            transport or TcpTransport(tls),
+            HostList(endpoints, chance, shuffle=randomize_hosts),
+            clock or BootClock(),
+            chance,
+            Timeouts(_seconds("close_timeout", close_timeout, zero=True), patience),
+        ),
         Janitor(chance),
-        time_source,
         default_acl=OPEN_ACL_UNSAFE if default_acl is None else check_acl(default_acl),
         retry=retry,
-        max_request_size=max_request_size,
+        max_request_size=_positive("max_request_size", max_request_size),
     )
     limit = _seconds("connect_timeout", connect_timeout)
     async with PlainNursery() as nursery:
         nursery.start_soon(core.janitor.run)
-        nursery.start_soon(runner.run)
+        nursery.start_soon(core.runner.run)
         try:
             await _connected(core, limit)
             client = ZooKeeper(core, view)
             if view.prefix:
                 await _check_chroot(client, ensure_chroot)
             if track_ensemble:
-                nursery.start_soon(follow_ensemble, client)
+                nursery.start_soon(follow_ensemble, client, core.runner.hosts)
             yield client
         finally:
-            await runner.aclose(core.janitor)
+            await core.runner.aclose(core.janitor)
             core.end()
             nursery.cancel_scope.cancel()
 

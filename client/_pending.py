@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from .errors import KazooException, WireError
+from .errors import KazooException, WireError, ZookeeperError
 from .wire.operations import AUTH_XID, PING_XID, Operation
 
 _WITHDRAWN_MAX = 1000
@@ -234,3 +234,24 @@ class RequestQueue:
         self._tail = b""
         self.held = 0
         return sent, unsent
+
+
+def fail_all(
+    requests: list[Request],
+    error: Callable[[], KazooException],
+    *,
+    outcome_unknown: bool,
+    cause: BaseException | None = None,
+) -> list[Request]:
+    """Gives every request without an outcome an error of its own; returns those that somebody waits for, in order."""
+    for request in requests:
+        if request.done:
+            continue
+        request.done = True
+        if request.error is None:
+            request.error = error()
+            if isinstance(request.error, ZookeeperError):
+                request.error.path = request.path
+                request.error.outcome_unknown = outcome_unknown
+        request.error.__cause__ = request.error.__cause__ or cause
+    return [request for request in requests if request.waiter is not None]

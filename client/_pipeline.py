@@ -34,9 +34,11 @@ class PipelineResult(Protocol, Generic[T_co]):
     @property
     def done(self) -> bool:
         """The outcome is known."""
+        ...
 
     def result(self) -> T_co:
         """The result. Raises the request's own error, or `RuntimeError` while the outcome is not known."""
+        ...
 
 
 class Pipeline:

@@ -37,10 +37,14 @@ SEND_CHUNK = 128 * 1024
 PROBE_PAUSE_MIN, PROBE_PAUSE_MAX = 0.1, 60.0
 """Pauses between two searches for a server with a quorum, while connected to one without (Java's figures)."""
 PROBE_TIMEOUT = 5.0
+PAUSE_MAX = 5.0
+"""Longest pause between two rounds over all servers, in seconds."""
 FOUR_LETTER_MAX = 16 * 1024 * 1024
 """Longest answer to a four-letter word, in bytes."""
 
 _LINK_ERRORS = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
+_DIAL_ERRORS = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError)
+_PROBE_ERRORS = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError, KazooException)
 
 
 class _NoServer(Exception):
@@ -236,7 +240,8 @@ class SessionRunner:
         with self._patience:
             retrying = tenacity.AsyncRetrying(
                 sleep=trio.sleep,
-                wait=FullJitter(self._rng),
+                # After a total outage every session has one fresh timeout, in which we must have come back.
+                wait=FullJitter(self._rng, maximum=min(PAUSE_MAX, self.session.timeout / 4)),
                 retry=tenacity.retry_if_exception_type(_NoServer),
             )
             await retrying(self._round)
@@ -255,7 +260,7 @@ class SessionRunner:
             try:
                 with trio.fail_after(timeout):
                     addresses = await self.transport.resolve(endpoint)
-            except (OSError, trio.TooSlowError) as error:
+            except _DIAL_ERRORS as error:
                 self._attempt_failed(endpoint, error)
                 continue
             for address in addresses:
@@ -273,7 +278,7 @@ class SessionRunner:
         try:
             with trio.fail_after(patience):
                 connection = await self.transport.dial(address)
-        except (*_LINK_ERRORS, trio.TooSlowError) as error:
+        except _DIAL_ERRORS as error:
             self._attempt_failed(address, error)
             return False
         self.endpoint = address
@@ -389,7 +394,7 @@ class SessionRunner:
                                 self._preferred = address
                                 self.drop_link(ConnectionError(f"leaving a read-only server for {address}"))
                                 return
-                except (*_LINK_ERRORS, KazooException, trio.TooSlowError) as error:
+                except _PROBE_ERRORS as error:
                     log.debug("no quorum behind %s: %s", endpoint, error)
 
     async def four_letter(self, endpoint: Endpoint, command: bytes) -> bytes:

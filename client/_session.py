@@ -17,7 +17,7 @@ from typing import Any
 from ._effects import Deliver, DropLink, Effect, SaslMechanism, SessionConfig, StateChanged
 from ._handshake import NO_PASSWD, connect_frame, decode_connect_response, is_rejection
 from ._liveness import Liveness
-from ._pending import Request, RequestQueue
+from ._pending import Request, RequestQueue, fail_all
 from ._phases import TERMINAL, TRANSITIONS, Input, Phase
 from ._proof import OwnershipProof
 from ._watches import Command, WatchTable
@@ -31,13 +31,12 @@ from .errors import (
     ReplyTooLargeError,
     SessionExpiredError,
     WireError,
-    ZookeeperError,
     error_from_code,
 )
 from .values import EVENT_TYPE_MAP, AddWatchMode, EventType, KazooState, KeeperState, WatchedEvent, WatcherType
 from .wire import FrameBuffer, codec
 from .wire.multi import MULTI
-from .wire.operations import AUTH, AUTH_XID, CLOSE_SESSION, MAX_XID, PING, PING_XID, SASL, WATCH_XID
+from .wire.operations import ADD_WATCH, AUTH, AUTH_XID, CLOSE_SESSION, MAX_XID, PING, PING_XID, SASL, WATCH_XID
 from .wire.primitives import REPLY_PREFIX
 from .wire.records import ConnectResponse, WatcherEvent
 
@@ -82,6 +81,10 @@ class Session:
     def timeout(self) -> float:
         """Negotiated session timeout in seconds; what was asked for until then."""
         return self._liveness.timeout
+
+    @property
+    def _is_accepted(self) -> bool:
+        return self.phase in (Phase.RESTORING, Phase.CONNECTED)
 
     # Requests ---------------------------------------------------------------------------------------------------------
 
@@ -149,14 +152,22 @@ class Session:
 
     def _command(self, commands: list[Command]) -> list[Request]:
         """Sends the session's own requests, in call order with the users'. Without a link there is nothing to tell."""
-        if self.phase not in (Phase.RESTORING, Phase.CONNECTED):
+        if not self._is_accepted:
             return []
         requests: list[Request] = []
         for operation, fields in commands:
             xid = self.next_xid()
-            requests.append(Request(operation, xid, operation.frame(xid, *fields)))
+            request = Request(operation, xid, operation.frame(xid, *fields))
+            if operation is ADD_WATCH:
+                request.path = fields[0]
+                request.after = self._recursive_watch_left
+            requests.append(request)
         self.queue.unsent.extend(requests)
         return requests
+
+    def _recursive_watch_left(self, request: Request, zxid: int) -> None:
+        if request.path is not None:
+            self.watches.left(request.path)
 
     def authenticated(self, scheme: str, credential: bytes) -> Callable[[Request, int], None]:
         """What remembers an accepted credential for later connections (`Request.after` of an auth request)."""
@@ -221,7 +232,9 @@ class Session:
         self.queue.open = False
         self.is_read_only = False
         sent, unsent = self.queue.lost()
-        self._fail_lost(sent, unsent, error)
+        reason = "connection lost" if error is None else f"connection lost: {error}"
+        self._fail(sent, lambda: ConnectionLoss(reason), outcome_unknown=True, cause=error)
+        self._fail(unsent, lambda: ConnectionLoss(reason), cause=error)
         if closing_sent:
             # A server closes the connection right after the answer; the answer itself may be lost with it.
             self._finish_close()
@@ -230,23 +243,6 @@ class Session:
         if self._closing is not None and self.phase not in TERMINAL:
             self.queue.unsent.append(self._closing)
         return self._take_effects()
-
-    def _fail_lost(self, sent: list[Request], unsent: list[Request], cause: BaseException | None) -> None:
-        done: list[Request] = []
-        reason = "connection lost" if cause is None else f"connection lost: {cause}"
-        for requests, unknown in ((sent, True), (unsent, False)):
-            for request in requests:
-                if request is self._closing:
-                    continue
-                if not request.done:
-                    request.done = True
-                    if request.error is None:
-                        request.error = ConnectionLoss(reason, path=request.path, outcome_unknown=unknown)
-                    request.error.__cause__ = cause
-                if request.waiter is not None:
-                    done.append(request)
-        if done:
-            self._effects.append(done)
 
     def give_up(self, reason: str) -> list[Effect]:
         """The application's patience with a total outage is over: the session counts as lost."""
@@ -289,7 +285,7 @@ class Session:
         verdict = None
         if self.phase in (Phase.HANDSHAKING, Phase.RESTORING):
             verdict = self._liveness.unreadiness(now)
-        if self.phase in (Phase.RESTORING, Phase.CONNECTED):
+        if self._is_accepted:
             oldest = self.queue.sent[0].xid if self.queue.sent else 0
             verdict = verdict or self._liveness.silence(now) or self._liveness.stuckness(now, oldest)
             if verdict is None:
@@ -316,7 +312,7 @@ class Session:
         size, position = len(data), 0
         if self.phase is Phase.HANDSHAKING:
             position = self._parse_handshake(data)
-            if self.phase not in (Phase.RESTORING, Phase.CONNECTED):
+            if not self._is_accepted:
                 return
         done: list[Request] = []
         queue, closing = self.queue, self._closing
@@ -557,19 +553,19 @@ class Session:
         self._end()
 
     def _fail(
-        self, requests: list[Request], error: Callable[[], KazooException], *, outcome_unknown: bool = False
+        self,
+        requests: list[Request],
+        error: Callable[[], KazooException],
+        *,
+        outcome_unknown: bool = False,
+        cause: BaseException | None = None,
     ) -> None:
-        done: list[Request] = []
-        for request in requests:
-            if not request.done:
-                request.done = True
-                if request.error is None:
-                    request.error = error()
-                    if isinstance(request.error, ZookeeperError):
-                        request.error.path = request.path
-                        request.error.outcome_unknown = outcome_unknown
-            if request.waiter is not None and request is not self._closing:
-                done.append(request)
+        done = fail_all(
+            [request for request in requests if request is not self._closing],
+            error,
+            outcome_unknown=outcome_unknown,
+            cause=cause,
+        )
         if done:
             self._effects.append(done)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ._requests import Requests, check_value, check_version, create_mode
 from .errors import ZookeeperError, error_from_code
@@ -14,9 +14,6 @@ from .values import ACL, check_acl
 from .wire import records as r
 from .wire.multi import MultiOp, MultiResult
 from .wire.operations import Opcode
-
-if TYPE_CHECKING:
-    from ._client import ZooKeeper
 
 
 class Transaction:
@@ -33,11 +30,11 @@ class Transaction:
         results: of the context manager's commit.
     """
 
-    def __init__(self, client: ZooKeeper, requests: Requests) -> None:
+    def __init__(self, requests: Requests, call: Callable[..., Awaitable[Any]]) -> None:
         self.operations: list[MultiOp] = []
         self.committed = False
         self.results: list[Any] = []
-        self._client = client
+        self._call = call
         self._requests = requests
         self._paths: list[str] = []
 
@@ -97,7 +94,7 @@ class Transaction:
         if self.committed:
             raise ValueError("the transaction was committed already")
         self.committed = True
-        results: list[Any] = await self._client._call(self._requests.multi, self.operations, self._outcome)
+        results: list[Any] = await self._call(self._requests.multi, self.operations, self._outcome)
         return results
 
     def _outcome(self, results: list[MultiResult]) -> list[Any]:

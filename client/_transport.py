@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 
@@ -33,15 +33,19 @@ class Connection(Protocol):
         Raises:
             OSError: the link is broken.
         """
+        ...
 
     async def send(self, data: bytes) -> None:
         """Hands over everything. Raises `OSError` or `trio.BrokenResourceError` when the link is broken."""
+        ...
 
     async def receive(self) -> bytes:
         """At least one byte, or b"" at the end of the stream. Raises as `send`."""
+        ...
 
     async def aclose(self) -> None:
         """Closes without waiting for the peer. May be called twice, and while another task waits in `receive`."""
+        ...
 
 
 class Listener(Protocol):
@@ -52,9 +56,11 @@ class Listener(Protocol):
 
     async def accept(self) -> Connection:
         """The next connection."""
+        ...
 
     def close(self) -> None:
         """Listens no more."""
+        ...
 
 
 class Transport(Protocol):
@@ -62,12 +68,15 @@ class Transport(Protocol):
 
     async def resolve(self, endpoint: Endpoint) -> list[Endpoint]:
         """All addresses of a server, at least one. Raises `OSError`."""
+        ...
 
     async def dial(self, endpoint: Endpoint) -> Connection:
         """Connects to one address. Raises `OSError`, or `trio.BrokenResourceError` for a failed TLS handshake."""
+        ...
 
     async def listen(self, endpoint: Endpoint) -> Listener:
         """Listens at an address; port 0 picks a free one. Raises `OSError`."""
+        ...
 
 
 class SocketConnection:
@@ -221,20 +230,22 @@ class _TcpListener:
         self.endpoint = Endpoint(host, port, host)
 
     async def accept(self) -> Connection:
-        while True:
-            try:
-                sock, address = await self._socket.accept()
-                break
-            except OSError as error:
-                if error.errno in _ACCEPT_LATER:
-                    await trio.sleep(_ACCEPT_PAUSE)
-                elif error.errno not in _ACCEPT_AGAIN:
-                    raise
+        sock, address = await self._accepted()
         peer = str(Endpoint(address[0], address[1], ""))
         if self._tls is None:
             return SocketConnection(_detached(sock), peer)
         stream = trio.SSLStream(trio.SocketStream(sock), self._tls, server_side=True, https_compatible=True)
         return StreamConnection(stream, peer)
+
+    async def _accepted(self) -> tuple[trio.socket.SocketType, Any]:
+        while True:
+            try:
+                return await self._socket.accept()
+            except OSError as error:
+                if error.errno in _ACCEPT_LATER:
+                    await trio.sleep(_ACCEPT_PAUSE)
+                elif error.errno not in _ACCEPT_AGAIN:
+                    raise
 
     def close(self) -> None:
         self._socket.close()

@@ -60,7 +60,7 @@ class WatchTable:
         persistent: tables by `AddWatchMode`.
     """
 
-    __slots__ = ("_derived", "oneshot", "persistent")
+    __slots__ = ("_derived", "_leaving", "oneshot", "persistent")
 
     def __init__(self) -> None:
         self.oneshot: dict[str, _PathTable] = {"data": {}, "exist": {}, "child": {}}
@@ -68,6 +68,9 @@ class WatchTable:
         # Parent path to zxid of the last change of children that was derived from a recursive event. Releases from 3.9
         # on keep the modes apart and report the same change once more themselves.
         self._derived: dict[str, int] = {}
+        # Paths where a recursive watch gives way to a plain one, until the server has answered that it did: how many
+        # such changes are under way. Its events are recursive ones until then.
+        self._leaving: dict[str, int] = {}
 
     def __len__(self) -> int:
         tables = (*self.oneshot.values(), *self.persistent.values())
@@ -95,17 +98,26 @@ class WatchTable:
         if not _discard(self.persistent[mode], path, watcher) or path in self.persistent[mode]:
             return []
         if mode is AddWatchMode.PERSISTENT_RECURSIVE:
-            self._derived.pop(path, None)
             if path in self.persistent[AddWatchMode.PERSISTENT]:
+                self._leaving[path] = self._leaving.get(path, 0) + 1
                 # Up to 3.8 the first command overwrites the mode and the second is refused; from 3.9 on the first adds
                 # a mode and the second takes the other one away. Either way nothing is unwatched in between.
                 return [
                     (ADD_WATCH, (path, int(AddWatchMode.PERSISTENT))),
                     (REMOVE_WATCHES, (path, int(WatcherType.PERSISTENT_RECURSIVE))),
                 ]
+            self._derived.pop(path, None)
         elif path in self.persistent[AddWatchMode.PERSISTENT_RECURSIVE]:
             return []
         return [(REMOVE_WATCHES, (path, int(WatcherType.ANY))), *self.rearm(path, zxid)]
+
+    def left(self, path: str) -> None:
+        """The server has answered the addWatch by which a recursive watch gave way (`discard_persistent`)."""
+        count = self._leaving.pop(path, 0) - 1
+        if count > 0:
+            self._leaving[path] = count
+        elif path not in self.persistent[AddWatchMode.PERSISTENT_RECURSIVE]:
+            self._derived.pop(path, None)
 
     def rearm(self, path: str, zxid: int) -> list[Command]:
         """What registers the path's one-shot watches at the server; a change after `zxid` is reported at once."""
@@ -157,7 +169,7 @@ class WatchTable:
         told: Watchers = {}
         recursive = self.persistent[AddWatchMode.PERSISTENT_RECURSIVE]
         if event_type == EventType.CHILD:
-            if path in recursive and zxid > 0 and self._derived.get(path) == zxid:
+            if zxid > 0 and self._derived.get(path) == zxid:
                 return []
             self._pop_into(told, "child", path)
         else:
@@ -171,9 +183,9 @@ class WatchTable:
                     told.update(recursive.get(above, ()))
         told.update(self.persistent[AddWatchMode.PERSISTENT].get(path, ()))
         found = [(event_type, path, told)] if told else []
-        if recursive and event_type in (EventType.CREATED, EventType.DELETED) and path != "/":
+        if (recursive or self._leaving) and event_type in (EventType.CREATED, EventType.DELETED) and path != "/":
             above = path.rpartition("/")[0] or "/"
-            if above in recursive:
+            if above in recursive or above in self._leaving:
                 found += self._derive_child_event(above, zxid)
         return found
 
@@ -197,6 +209,9 @@ class WatchTable:
         The one-shot watches of a path that has a persistent one stand behind it in the same way as on the old
         connection: what they missed is reported, and what comes is served by the persistent watch.
         """
+        # What the old connection had still to report, or to answer, is lost with it.
+        self._derived.clear()
+        self._leaving.clear()
         recursive = self.persistent[AddWatchMode.PERSISTENT_RECURSIVE]
         plain = [path for path in self.persistent[AddWatchMode.PERSISTENT] if path not in recursive]
         lists = [list(self.oneshot[kind]) for kind in ("data", "exist", "child")]
@@ -211,7 +226,8 @@ class WatchTable:
             for path in paths:
                 if size + len(path) > BATCH_CHARACTERS and size:
                     commands.append((operation, (zxid, *batch)))
-                    batch, size = [[] for _ in lists], 0
+                    batch = [list[str]() for _ in lists]
+                    size = 0
                 batch[index].append(path)
                 size += len(path)
         if size:
@@ -235,4 +251,5 @@ class WatchTable:
                     told.setdefault(path, {})[watcher] = None
                     _discard(table, path, watcher)
         self._derived.clear()
+        self._leaving.clear()
         return list(told.items())

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 
 class KazooException(Exception):
@@ -53,7 +53,9 @@ class ClientCrashedError(KazooException):
 
 
 class WireError(KazooException):
-    """Bytes that do not follow ZooKeeper's protocol: a truncated record, a negative length, a wrong xid."""
+    """Bytes that do not follow ZooKeeper's protocol (a truncated record, a negative length, a wrong xid), or a value
+    that it cannot carry.
+    """
 
 
 class FrameTooLargeError(WireError):
@@ -68,6 +70,9 @@ class FrameTooLargeError(WireError):
         super().__init__(f"a frame of {length} bytes was announced, the limit is {limit} bytes")
         self.length = length
         self.limit = limit
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.length, self.limit), self.__dict__
 
 
 class ZookeeperError(KazooException):
@@ -290,6 +295,9 @@ class UnknownServerError(ZookeeperError):
     def __init__(self, server_code: int, *, path: str | None = None) -> None:
         super().__init__(f"unknown error code {server_code} from the server", path=path)
         self.server_code = server_code
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.server_code,), self.__dict__
 
 
 _TEXTS: Mapping[int, str] = {

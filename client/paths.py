@@ -43,12 +43,10 @@ def _broken_rule(path: str) -> str:
         return "it must start with '/'"
     if path.endswith("/"):
         return "it must not end with '/'"
-    for element in path[1:].split("/"):
-        if element == "":
-            return "it has an empty element ('//')"
-        if element in (".", ".."):
-            return f"relative element {element!r} is not allowed"
-    raise AssertionError(f"no rule explains why {path!r} is invalid")
+    elements = path[1:].split("/")
+    if "" in elements:
+        return "it has an empty element ('//')"
+    return f"relative element {'.' if '.' in elements else '..'!r} is not allowed"
 
 
 def check_create_path(path: str, *, sequence: bool) -> str:
@@ -106,11 +104,16 @@ class Chroot:
     def __repr__(self) -> str:
         return f"Chroot({self.prefix or '/'!r})"
 
-    def absolute(self, path: str) -> str:
-        """The path as the server knows it. `path` must be valid already."""
+    def absolute(self, path: str, *, sequence: bool = False) -> str:
+        """The path as the server knows it. `path` must be valid already.
+
+        Args:
+            path: as the view's user knows it.
+            sequence: the server appends a number to it, so that "/" stands for a name below the root, not beside it.
+        """
         if not self.prefix:
             return path
-        return self.prefix if path == "/" else self.prefix + path
+        return self.prefix if path == "/" and not sequence else self.prefix + path
 
     def relative(self, path: str) -> str:
         """The path as the view's user knows it; a path outside the chroot comes back unchanged."""

@@ -16,10 +16,10 @@ import linecache
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from ..errors import WireError
-from .primitives import Blob, Scalar, Sequence, Text
+from .primitives import JAVA_TEXT, Blob, Scalar, Sequence, Text
 
 R = TypeVar("R")
 
@@ -61,23 +61,29 @@ def declare(cls: type[Any], **kinds: Any) -> None:
     names: tuple[str, ...] = cls._fields
     if tuple(kinds) != names:
         raise TypeError(f"layout of {cls.__name__} must name the fields {names}, not {tuple(kinds)}")
-    _layouts[cls] = Layout(cls, tuple((name, _kind(kind)) for name, kind in kinds.items()))
+    _layouts[cls] = _layout(cls, kinds)
 
 
 def layout_of(cls: type[Any]) -> Layout:
     """The layout of a record class, from its annotations unless `declare` gave one."""
     layout = _layouts.get(cls)
     if layout is None:
-        hints = get_type_hints(cls, include_extras=True)
-        layout = Layout(cls, tuple((name, _kind(hints[name])) for name in cls._fields))
-        _layouts[cls] = layout
+        layout = _layouts[cls] = _layout(cls, get_type_hints(cls, include_extras=True))
     return layout
+
+
+def _layout(cls: type[Any], hints: dict[str, Any]) -> Layout:
+    names: tuple[str, ...] = getattr(cls, "_fields", ())
+    if not names:
+        # A vector of such records could have any count in no bytes at all.
+        raise TypeError(f"{cls.__name__} has no fields, so it is no record")
+    return Layout(cls, tuple((name, _kind(hints[name])) for name in names))
 
 
 def _kind(hint: Any) -> Any:
     if hint is str:
         return Text(nullable=False)
-    if isinstance(hint, type) and issubclass(hint, tuple):
+    if hasattr(hint, "_fields"):
         return layout_of(hint)
     metadata: tuple[Any, ...] = getattr(hint, "__metadata__", ())
     for kind in metadata:
@@ -112,7 +118,7 @@ class _Source:
         self.lines: list[str] = []
         self.names: dict[str, Any] = {
             "WireError": WireError,
-            "new": tuple.__new__,
+            "new": cast("Any", tuple).__new__,
             "StructError": struct.error,
         }
         self._count = 0
@@ -186,8 +192,8 @@ class _Decoding:
         self._flush(depth)
         emit = self._source.emit
         emit(depth, f"if {length} >= 0:")
-        cut = f"data[pos:pos + {length}]"
-        emit(depth + 1, f"{value} = {cut}" if isinstance(kind, Blob) else f"{value} = str({cut}, 'utf-8')")
+        as_text = "" if isinstance(kind, Blob) else f".decode('utf-8', {JAVA_TEXT!r})"
+        emit(depth + 1, f"{value} = data[pos:pos + {length}]{as_text}")
         emit(depth + 1, f"pos += {length}")
         if isinstance(kind, Blob) or kind.nullable:
             emit(depth, f"elif {length} == -1:")
@@ -228,7 +234,7 @@ def _build_decoder(layout: Layout) -> Callable[[bytes, int, int], Any]:
     source.emit(2, f"raise WireError(f'{name} is {{pos - end}} bytes longer than its frame')")
     cls = source.fresh("cls", layout.cls)
     source.emit(1, f"return new({cls}, ({''.join(value + ', ' for value in values)})), pos")
-    return source.function(f"decode {name}")
+    return source.function(f"decode {layout.cls.__module__}.{layout.cls.__qualname__}")
 
 
 class _Encoding:
@@ -263,14 +269,24 @@ class _Encoding:
         elif isinstance(kind, VectorOf):
             self._vector(kind, value, depth)
         else:
-            raw, length = self._source.fresh("b"), self._source.fresh("n")
+            self._variable(kind, value, depth)
+
+    def _variable(self, kind: Any, value: str, depth: int) -> None:
+        emit = self._source.emit
+        raw, length = self._source.fresh("b"), self._source.fresh("n")
+        if isinstance(kind, Blob) or kind.nullable:
             emit(depth, f"if {value} is None:")
             emit(depth + 1, f"{raw} = b''; {length} = -1")
             emit(depth, "else:")
-            emit(depth + 1, f"{raw} = {value}" if isinstance(kind, Blob) else f"{raw} = {value}.encode()")
-            emit(depth + 1, f"{length} = len({raw})")
-            self.scalar("i", length)
-            self._bytes(raw)
+            depth += 1
+        if isinstance(kind, Blob):
+            # Whatever else holds bytes may count its length in other units.
+            emit(depth, f"{raw} = {value} if {value}.__class__ is bytes else bytes(memoryview({value}))")
+        else:
+            emit(depth, f"{raw} = {value}.encode()")
+        emit(depth, f"{length} = len({raw})")
+        self.scalar("i", length)
+        self._bytes(raw)
 
     def _bytes(self, name: str) -> None:
         self._flush()
@@ -282,7 +298,8 @@ class _Encoding:
         items, item, joined = (self._source.fresh(prefix) for prefix in ("l", "i", "b"))
         count = self._source.fresh("n")
         emit(depth, f"{items} = []")
-        emit(depth, f"{count} = -1 if {value} is None else len({value})")
+        unless_null = f"-1 if {value} is None else " if vector.nullable else ""
+        emit(depth, f"{count} = {unless_null}len({value})")
         emit(depth, f"for {item} in {value} or ():")
         inner = _Encoding(self._source)
         inner.field(vector.element, item, depth + 1)
@@ -300,7 +317,8 @@ class _Encoding:
         return " + ".join(terms) or "b''"
 
 
-_ENCODE_ERRORS = "(StructError, AttributeError, TypeError, UnicodeEncodeError)"
+# A ValueError is text with a lone surrogate, or a nested record of another length.
+_ENCODE_ERRORS = "(StructError, AttributeError, TypeError, ValueError)"
 
 
 def _build_encoder(layout: Layout) -> Callable[[Any], bytes]:
@@ -314,7 +332,7 @@ def _build_encoder(layout: Layout) -> Callable[[Any], bytes]:
     # The values stay out of the message: an AuthPacket holds a password.
     source.emit(1, f"except {_ENCODE_ERRORS} as error:")
     source.emit(2, f"raise WireError(f'cannot encode {name}: {{error}}') from error")
-    return source.function(f"encode {name}")
+    return source.function(f"encode {layout.cls.__module__}.{layout.cls.__qualname__}")
 
 
 def build_frame_encoder(opcode: int, record: type[Any] | None) -> Callable[..., bytes]:
@@ -328,7 +346,7 @@ def build_frame_encoder(opcode: int, record: type[Any] | None) -> Callable[..., 
     encoding = _Encoding(source)
     encoding.scalar("i", "0")
     encoding.scalar("i", "xid")
-    encoding.scalar("i", str(opcode))
+    encoding.scalar("i", str(int(opcode)))
     for name, (_, kind) in zip(names, layout.fields, strict=True):
         encoding.field(kind, name, 2)
     size = " + ".join([str(encoding.fixed - 4), *(f"len({name})" for name in encoding.variable)])

@@ -6,6 +6,8 @@ peer cannot make it hold more. Knows nothing of what is in a frame.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from ..errors import FrameTooLargeError, WireError
 from .primitives import LENGTH
 
@@ -14,7 +16,7 @@ class FrameBuffer:
     """Re-assembles frames from arbitrary chunks.
 
     `feed` gives back bytes that begin at a frame boundary; the reader walks them by offset (no copy a frame) and hands
-    what is left to `keep`. `frames` does both for readers that need no more.
+    what is left to `keep`. `frames` does both for readers that need no more. Each repeats its error when called again.
 
     Args:
         limit: longest frame in bytes, without its length prefix.
@@ -72,16 +74,24 @@ class FrameBuffer:
         result: int = length
         return result
 
-    def frames(self, data: bytes) -> tuple[bytes, list[tuple[int, int]]]:
-        """Takes a chunk; returns a buffer and the (start, end) of every whole frame in it, without length prefixes."""
+    def frames(self, data: bytes) -> Iterator[tuple[bytes, int, int]]:
+        """Takes a chunk; yields (buffer, start, end) of every whole frame, without its length prefix.
+
+        Must be exhausted. What comes before a bad length is yielded first, however the bytes were cut into chunks.
+
+        Raises:
+            WireError: a negative length.
+            FrameTooLargeError: a length over the limit.
+        """
         data = self.feed(data)
-        found: list[tuple[int, int]] = []
         position, size = 0, len(data)
         while size - position >= LENGTH.size:
-            end = position + LENGTH.size + self.checked_length(data, position)
-            if end > size:
+            (length,) = LENGTH.unpack_from(data, position)
+            start = position + LENGTH.size
+            end = start + length
+            if not 0 <= length <= self.limit or end > size:
                 break
-            found.append((position + LENGTH.size, end))
+            yield data, start, end
             position = end
+        # It checks the length, and holds on to a bad one, so that no later byte passes for the beginning of a frame.
         self.keep(data, position)
-        return data, found

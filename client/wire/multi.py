@@ -13,12 +13,12 @@ from ..errors import WireError
 from . import records as r
 from .compiler import codec
 from .operations import OPERATIONS, Opcode, Operation
-from .primitives import LENGTH, REQUEST_HEADER
+from .primitives import LENGTH
 
+_REQUEST_HEADER = codec(r.RequestHeader)
 _HEADER = codec(r.MultiHeader)
 _END = _HEADER.encode(r.MultiHeader(-1, True, -1))
 _ERROR = codec(r.ErrorResponse)
-_HEADER_SIZE = len(_END)
 
 WRITE_REQUESTS: dict[int, type[Any]] = {
     Opcode.CREATE: r.CreateRequest,
@@ -64,13 +64,13 @@ class MultiResult(NamedTuple):
     value: Any
 
 
-def encode_requests(ops: Sequence[MultiOp]) -> bytes:
-    """The body of a multi or multiRead request. Raises `WireError` for an operation that neither may hold."""
+def encode_requests(ops: Sequence[MultiOp], allowed: dict[int, type[Any]]) -> bytes:
+    """The body of a multi (`WRITE_REQUESTS`) or multiRead (`READ_REQUESTS`) request. Raises `WireError`."""
     parts: list[bytes] = []
     for opcode, request in ops:
-        cls = WRITE_REQUESTS.get(opcode) or READ_REQUESTS.get(opcode)
+        cls = allowed.get(opcode)
         if cls is None:
-            raise WireError(f"operation {opcode} cannot stand in a multi")
+            raise WireError(f"operation {opcode} cannot stand in this multi")
         parts.append(_HEADER.encode(r.MultiHeader(opcode, False, -1)))
         parts.append(codec(cls).encode(request))
     parts.append(_END)
@@ -92,14 +92,14 @@ def decode_requests(data: bytes, pos: int, end: int, allowed: dict[int, type[Any
 
 
 def encode_results(results: Sequence[MultiResult]) -> bytes:
-    """The body of a multi or multiRead reply."""
+    """The body of a multi or multiRead reply. Raises `WireError`."""
     parts: list[bytes] = []
     for kind, err, value in results:
         parts.append(_HEADER.encode(r.MultiHeader(kind, False, err)))
         if kind == Opcode.ERROR:
             parts.append(_ERROR.encode(r.ErrorResponse(err)))
-        elif value is not None:
-            parts.append(codec(type(value)).encode(value))
+        elif (cls := _result_record(kind)) is not None:
+            parts.append(codec(cls).encode(value))
     parts.append(_END)
     return b"".join(parts)
 
@@ -115,26 +115,29 @@ def decode_results(data: bytes, pos: int, end: int) -> tuple[list[MultiResult], 
             error, pos = _ERROR.decode(data, pos, end)
             results.append(MultiResult(header.type, error.err, None))
             continue
-        if header.type not in _RESULTS:
-            raise WireError(f"a multi cannot have a result of type {header.type}")
-        cls = _RESULTS[header.type]
         value = None
-        if cls is not None:
+        if (cls := _result_record(header.type)) is not None:
             value, pos = codec(cls).decode(data, pos, end)
         results.append(MultiResult(header.type, header.err, value))
 
 
-def _frame(opcode: int, xid: int, ops: Sequence[MultiOp]) -> bytes:
-    body = encode_requests(ops)
-    return LENGTH.pack(REQUEST_HEADER.size + len(body)) + REQUEST_HEADER.pack(xid, opcode) + body
+def _result_record(kind: int) -> type[Any] | None:
+    if kind not in _RESULTS:
+        raise WireError(f"a multi cannot have a result of type {kind}")
+    return _RESULTS[kind]
+
+
+def _frame(opcode: int, xid: int, body: bytes) -> bytes:
+    frame = _REQUEST_HEADER.encode(r.RequestHeader(xid, opcode)) + body
+    return LENGTH.pack(len(frame)) + frame
 
 
 def _multi_frame(xid: int, ops: Sequence[MultiOp]) -> bytes:
-    return _frame(Opcode.MULTI, xid, ops)
+    return _frame(Opcode.MULTI, xid, encode_requests(ops, WRITE_REQUESTS))
 
 
 def _multi_read_frame(xid: int, ops: Sequence[MultiOp]) -> bytes:
-    return _frame(Opcode.MULTI_READ, xid, ops)
+    return _frame(Opcode.MULTI_READ, xid, encode_requests(ops, READ_REQUESTS))
 
 
 MULTI = Operation(Opcode.MULTI, None, None, True, _multi_frame, decode_results)

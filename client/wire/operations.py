@@ -131,6 +131,6 @@ CLOSE_SESSION = _operation(Opcode.CLOSE_SESSION, quorum_ordered=True)
 RECORDS: dict[str, Codec[Any]] = {
     name: codec(cls)
     for name, cls in vars(r).items()
-    if isinstance(cls, type) and issubclass(cls, tuple) and cls.__module__ == r.__name__
+    if getattr(cls, "__module__", None) == r.__name__ and hasattr(cls, "_fields")
 }
 """Codecs of all records by name, for tools and tests."""

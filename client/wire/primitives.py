@@ -6,6 +6,7 @@ the codec of both directions from the declaration. All numbers are big-endian; a
 
 from __future__ import annotations
 
+import codecs
 import struct
 from dataclasses import dataclass
 from typing import Annotated
@@ -14,10 +15,30 @@ DEFAULT_MAX_FRAME = 0xFFFFF
 """Longest frame that a server accepts by default, in bytes without the length prefix (`jute.maxbuffer`)."""
 
 LENGTH = struct.Struct(">i")
-REQUEST_HEADER = struct.Struct(">ii")
 REPLY_HEADER = struct.Struct(">iqi")
 REPLY_PREFIX = struct.Struct(">iiqi")
 """Length of the frame and reply header in one: length, xid, zxid, err."""
+
+
+JAVA_TEXT = "terzetto.java-text"
+"""Error handler for `bytes.decode`: reads what Java writes for characters above U+FFFF, refuses what is no UTF-8.
+
+Java's servers and clients read plain UTF-8 but write such a character as two surrogates of three bytes each (CESU-8).
+Paths cannot hold them; identities in ACLs can.
+"""
+
+
+def _read_surrogates(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    pair = error.object[error.start : error.start + 6]
+    try:
+        character = pair.decode("utf-8", "surrogatepass").encode("utf-16-be", "surrogatepass").decode("utf-16-be")
+    except UnicodeDecodeError:
+        raise error from None
+    return character, error.start + len(pair)
+
+
+codecs.register_error(JAVA_TEXT, _read_surrogates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +50,7 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A UTF-8 string; null is a protocol error unless `nullable`."""
+    """A string: written as UTF-8, read as UTF-8 or `JAVA_TEXT`. Null is a protocol error unless `nullable`."""
 
     nullable: bool
 
@@ -41,7 +62,7 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class Sequence:
-    """A vector. A null one reads as an empty list unless `nullable`."""
+    """A vector. A null one reads as an empty list unless `nullable`, and is not written then."""
 
     nullable: bool
 

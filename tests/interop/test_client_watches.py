@@ -269,9 +269,7 @@ async def test_removing_one_watch_leaves_the_others(clients: tuple[ZooKeeper, Zo
         (WatcherType.ANY, [EventType.DATA_WATCH_REMOVED, EventType.CHILD_WATCH_REMOVED]),
     ],
 )
-async def test_remove_watches(
-    clients: tuple[ZooKeeper, ZooKeeper], kind: WatcherType, removed: list[str]
-) -> None:
+async def test_remove_watches(clients: tuple[ZooKeeper, ZooKeeper], kind: WatcherType, removed: list[str]) -> None:
     watching, changing = clients
     data, child = Recorder(), Recorder()
     await watching.create("/p")
