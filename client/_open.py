@@ -164,17 +164,24 @@ async def open_zookeeper(
         max_request_size=_positive("max_request_size", max_request_size),
     )
     limit = _seconds("connect_timeout", connect_timeout)
+    async with _running(core, limit) as nursery:
+        client = ZooKeeper(core, view)
+        if view.prefix:
+            await _check_chroot(client, ensure_chroot)
+        if track_ensemble:
+            nursery.start_soon(follow_ensemble, client, core.runner.hosts)
+        yield client
+
+
+@asynccontextmanager
+async def _running(core: ClientCore, connect_limit: float) -> AsyncIterator[trio.Nursery]:
+    """Runs the client's tasks, connected, for the block; closes the session and ends them behind it."""
     async with PlainNursery() as nursery:
         nursery.start_soon(core.janitor.run)
         nursery.start_soon(core.runner.run)
         try:
-            await _connected(core, limit)
-            client = ZooKeeper(core, view)
-            if view.prefix:
-                await _check_chroot(client, ensure_chroot)
-            if track_ensemble:
-                nursery.start_soon(follow_ensemble, client, core.runner.hosts)
-            yield client
+            await _connected(core, connect_limit)
+            yield nursery
         finally:
             await core.runner.aclose(core.janitor)
             core.end()

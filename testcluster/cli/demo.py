@@ -1,0 +1,218 @@
+"""`terzetto demo`: the main job of a coordination service, live, on a real ensemble.
+
+Each step does what it says with clients of its own and checks the outcome; nothing is printed that did not happen. The
+exit status is 0 only if every step succeeded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import trio
+from rich.console import Console
+from rich.table import Table
+
+from terzetto.client import (
+    EventType,
+    KazooException,
+    NoNodeError,
+    WatchedEvent,
+    ZooKeeper,
+    open_zookeeper,
+)
+
+STEP_TIMEOUT = 30.0
+"""Bound of one step, in seconds."""
+CONNECT_TIMEOUT = 15.0
+"""Bound for the first connection, in seconds."""
+PIPELINED = 5000
+"""Requests of the pipeline step, each way."""
+
+
+class StepFailed(Exception):
+    """A step did not end as it must; the message says how."""
+
+
+def expect(condition: bool, otherwise: str) -> None:
+    """Raises `StepFailed` unless the condition holds."""
+    if not condition:
+        raise StepFailed(otherwise)
+
+
+@dataclass
+class Demo:
+    """One run: where the servers are, where its znodes are, and what has happened."""
+
+    console: Console
+    hosts: str
+    chroot: str
+    results: list[tuple[str, bool, str]] = field(default_factory=list[tuple[str, bool, str]])
+
+    def say(self, who: str, what: str) -> None:
+        """One line of the live output."""
+        self.console.print(f"  [cyan]{who:<10}[/] {what}", highlight=False)
+
+    async def step(self, title: str, work: Callable[[], Awaitable[str]]) -> None:
+        """Runs one step and notes its outcome; a failure does not keep the next ones from running."""
+        self.console.print(f"\n[bold]{title}[/]")
+        try:
+            with trio.fail_after(STEP_TIMEOUT):
+                evidence = await work()
+            self.results.append((title, True, evidence))
+        except (StepFailed, KazooException) as error:
+            self.results.append((title, False, f"{type(error).__name__}: {error}"))
+        except trio.TooSlowError:
+            self.results.append((title, False, f"not done within {STEP_TIMEOUT:g} s"))
+
+    # The steps ----------------------------------------------------------------------------------------------------
+
+    async def meet(self, zk: ZooKeeper) -> str:
+        """Who is there."""
+        version = ".".join(map(str, await zk.server_version()))
+        config, _ = await zk.get_config()
+        members = [line for line in (config or b"").decode().splitlines() if line.startswith("server.")]
+        self.say("client", f"session 0x{zk.session_id:x}, timeout {zk.session_timeout:g} s, server {version}")
+        for member in members:
+            self.say("ensemble", member)
+        return f"ZooKeeper {version}, {len(members) or 1} server(s)"
+
+    async def register(self, zk: ZooKeeper) -> str:
+        """Services register, find each other, and are gone when they leave."""
+        await zk.ensure_path("/services")
+        seen: list[str] = []
+        async with zk.watch("/services", recursive=True) as changes, trio.open_nursery() as nursery:
+            leave = {name: trio.Event() for name in ("orders", "billing")}
+            for port, name in enumerate(leave, 9001):
+                nursery.start_soon(self._service, name, port, leave[name])
+            async for item in changes:
+                if not isinstance(item, WatchedEvent) or item.path == "/services":
+                    continue
+                name = item.path.rpartition("/")[2].partition("-")[0]
+                if item.type == EventType.CREATED:
+                    data, _ = await zk.get(item.path)
+                    address = json.loads(data or b"{}")
+                    self.say("discovery", f"[green]+[/] {name} at {address['host']}:{address['port']}")
+                    seen.append(f"+{name}")
+                    if seen.count(f"+{name}") == 1 and len(seen) == len(leave):
+                        leave["orders"].set()
+                elif item.type == EventType.DELETED:
+                    self.say("discovery", f"[red]-[/] {name}")
+                    seen.append(f"-{name}")
+                    break
+            leave["billing"].set()
+        expect(sorted(seen[:2]) == ["+billing", "+orders"] and seen[2:] == ["-orders"], f"discovery saw {seen}")
+        expect(await zk.get_children("/services") == [], "a service that has left is still registered")
+        return "two services registered, one seen leaving"
+
+    async def _service(self, name: str, port: int, leave: trio.Event) -> None:
+        async with open_zookeeper(self.hosts, chroot=self.chroot) as zk:
+            address = json.dumps({"host": "127.0.0.1", "port": port}).encode()
+            await zk.create(f"/services/{name}-", address, ephemeral=True, sequence=True)
+            await leave.wait()
+        # The session is closed with its block, and the registration went with it.
+
+    async def configure(self, zk: ZooKeeper) -> str:
+        """A change of configuration reaches a running service."""
+        await zk.create("/config", b'{"level": 0}')
+        changes = 3
+        async with zk.watch("/config") as stream:
+            for level in range(1, changes + 1):
+                _, stat = await zk.get("/config")
+                await zk.set("/config", json.dumps({"level": level}).encode(), version=stat.version)
+                expect(isinstance(await anext(stream), WatchedEvent), "no event for a change of the configuration")
+                data, stat = await zk.get("/config")
+                self.say("service", f"reloaded: {(data or b'').decode()} (version {stat.version})")
+        expect(stat.version == changes, f"the configuration has version {stat.version}, not {changes}")
+        return f"{changes} compare-and-set updates, each seen"
+
+    async def transact(self, zk: ZooKeeper) -> str:
+        """All or nothing."""
+        await zk.create("/stock", b"1")
+        sold = 0
+        for buyer in ("ada", "ben"):
+            order = zk.transaction()
+            order.check("/stock", 0)
+            order.set_data("/stock", b"0")
+            order.create(f"/order-{buyer}")
+            results = await order.commit()
+            won = not any(isinstance(result, Exception) for result in results)
+            sold += won
+            self.say(buyer, "[green]bought the last one[/]" if won else "sold out, and no order was made")
+        expect(sold == 1 and await zk.exists("/order-ben") is None, "a transaction that failed left something behind")
+        return "one of two orders went through"
+
+    async def pipeline(self, zk: ZooKeeper) -> str:
+        """Many requests from one task."""
+        await zk.ensure_path("/bulk")
+        began = trio.current_time()
+        async with zk.pipeline() as pipeline:
+            created = [await pipeline.create(f"/bulk/{i}", b"%d" % i) for i in range(PIPELINED)]
+        written = trio.current_time() - began
+        async with zk.pipeline() as pipeline:
+            read = [await pipeline.get(handle.result()) for handle in created]
+        elapsed = trio.current_time() - began
+        expect(all(handle.result()[0] == b"%d" % i for i, handle in enumerate(read)), "a read gave another value")
+        self.say("writer", f"{PIPELINED} znodes created in {written:.2f} s")
+        self.say("reader", f"{PIPELINED} znodes read in {elapsed - written:.2f} s")
+        rates = f"{PIPELINED / written:,.0f} creates/s, {PIPELINED / (elapsed - written):,.0f} reads/s"
+        return f"{2 * PIPELINED} requests, {rates}"
+
+    async def prove(self, zk: ZooKeeper) -> str:
+        """What ownership rests on."""
+        with zk.keep_proof() as proof:
+            await proof.renew()
+            left = proof.remaining()
+            self.say("owner", f"the session is proven to live for another {left:.2f} s of its {zk.session_timeout:g} s")
+            expect(0 < left <= zk.session_timeout / 2, f"a proof of {left} s")
+        return f"a quorum confirmed the session, good for {left:.1f} s"
+
+    async def clean_up(self, zk: ZooKeeper) -> str:
+        """Nothing is left behind."""
+        for name in await zk.get_children("/"):
+            await zk.delete(f"/{name}", recursive=True)
+        expect(await zk.get_children("/") == [], "znodes of the demonstration are left")
+        return "no znode left"
+
+
+def _summary(demo: Demo) -> Table:
+    table = Table(title="summary", title_justify="left", title_style="bold")
+    table.add_column("")
+    table.add_column("step")
+    table.add_column("what happened")
+    for title, succeeded, evidence in demo.results:
+        table.add_row("[green]ok[/]" if succeeded else "[red]FAILED[/]", title, evidence)
+    return table
+
+
+async def _demonstrate(demo: Demo) -> None:
+    root = demo.chroot
+    async with open_zookeeper(demo.hosts, chroot=root, ensure_chroot=True, connect_timeout=CONNECT_TIMEOUT) as zk:
+        await demo.step("connect", lambda: demo.meet(zk))
+        await demo.step("register and discover services", lambda: demo.register(zk))
+        await demo.step("change the configuration", lambda: demo.configure(zk))
+        await demo.step("sell the last item once", lambda: demo.transact(zk))
+        await demo.step("many requests from one task", lambda: demo.pipeline(zk))
+        await demo.step("prove that the session lives", lambda: demo.prove(zk))
+        await demo.step("clean up", lambda: demo.clean_up(zk))
+    async with open_zookeeper(demo.hosts) as zk:
+        try:
+            await zk.delete(root)
+        except NoNodeError:
+            demo.results.append(("clean up", False, f"{root} was gone before it was deleted"))
+
+
+def run_demo(hosts: str) -> int:
+    """Runs the demonstration on the servers of a connect string; returns the exit status."""
+    console = Console()
+    demo = Demo(console, hosts, "/terzetto-demo")
+    console.print(f"[bold]terzetto demo[/] on {hosts}", highlight=False)
+    try:
+        trio.run(_demonstrate, demo)
+    except KazooException as error:
+        console.print(f"[red]{type(error).__name__}:[/] {error}", highlight=False)
+        return 1
+    console.print()
+    console.print(_summary(demo))
+    return 0 if all(succeeded for _, succeeded, _ in demo.results) else 1

@@ -1,0 +1,1 @@
+"""The documentation as something that is tested: its code runs, and its tables are complete."""
