@@ -230,6 +230,7 @@ class RequestQueue:
         self.unsent.clear()
         self.sent.clear()
         self._early.clear()
+        self.open = False
         self._offered = []
         self._tail = b""
         self.held = 0

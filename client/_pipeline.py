@@ -140,6 +140,9 @@ class Pipeline:
         self._waiting.append(request)
         self._bytes += len(request.frame)
         self._since_flush += 1
+        if self._since_flush == 1:
+            # Whatever the task does next, its requests leave with the next scheduler pass.
+            self._runner.wake_writer()
         if self._since_flush >= FLUSH_EVERY or self._bytes > WINDOW_BYTES:
             await self._make_room()
         return request

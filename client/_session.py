@@ -229,7 +229,6 @@ class Session:
         self._move(Input.LINK_LOST)
         if was_connected:
             self._missed_since = self.last_zxid
-        self.queue.open = False
         self.is_read_only = False
         sent, unsent = self.queue.lost()
         reason = "connection lost" if error is None else f"connection lost: {error}"

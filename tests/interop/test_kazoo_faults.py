@@ -1,0 +1,135 @@
+"""kazoo's known faults, each shown to be absent here, on the real server."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import trio
+
+from terzetto.client import (
+    AuthFailedError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EventType,
+    UnknownServerError,
+    WatchedEvent,
+    open_zookeeper,
+)
+
+from . import badpeer
+from .badpeer import open_bad_peer
+from .proxy import open_proxy
+from .zookeeper import RealZooKeeper
+
+
+async def test_a_chroot_ends_at_an_element(zookeeper: RealZooKeeper) -> None:
+    """kazoo turns "/app-other" under the chroot "/app" into "-other"."""
+    async with open_zookeeper(zookeeper.hosts, chroot="/app", ensure_chroot=True) as zk:
+        assert zk.unchroot("/app-other") == "/app-other"
+        assert zk.unchroot("/app/other") == "/other"
+        assert zk.unchroot("/app") == "/"
+
+
+async def test_a_chroot_of_several_levels_is_made(zookeeper: RealZooKeeper) -> None:
+    """kazoo can only make the last element."""
+    async with open_zookeeper(zookeeper.hosts, chroot="/several/levels/deep", ensure_chroot=True) as zk:
+        assert await zk.create("/a/b", makepath=True) == "/a/b"
+
+
+async def test_an_unknown_error_code_does_not_hang_its_caller() -> None:
+    async with open_bad_peer(badpeer.unknown_error(-999)) as peer:
+        with trio.fail_after(10):
+            async with open_zookeeper(peer.hosts, close_timeout=1.0) as zk:
+                with pytest.raises(UnknownServerError):
+                    await zk.get("/a")
+
+
+async def test_a_watch_outlives_a_reconnect(zookeeper: RealZooKeeper) -> None:
+    """kazoo drops all watches when a connection is lost."""
+    async with open_proxy(zookeeper.address) as proxy, open_zookeeper(proxy.hosts) as zk:
+        events: list[WatchedEvent] = []
+        path = await zk.create("/outlives-", sequence=True)
+        await zk.get(path, watch=events.append)
+        proxy.cut()
+        await zk.retry(zk.sync, path)
+        await zk.set(path, b"x")
+        assert [event.type for event in events] == [EventType.CHANGED]
+
+
+async def test_credentials_are_in_no_log_and_no_repr(
+    zookeeper: RealZooKeeper, caplog: pytest.LogCaptureFixture
+) -> None:
+    """kazoo prints the password at level DEBUG."""
+    caplog.set_level(logging.DEBUG)
+    async with open_zookeeper(zookeeper.hosts, auth=[("digest", "user:first-secret")]) as zk:
+        await zk.add_auth("digest", "user:second-secret")
+        with pytest.raises(AuthFailedError) as caught:
+            await zk.add_auth("nonsense", "user:third-secret")
+        await zk.sync("/")
+        passwd = zk.session_passwd
+        shown = caplog.text + repr(zk) + repr(zk._core.session.config) + repr(caught.value)
+    with pytest.raises(TypeError) as wrong:
+        async with open_zookeeper(zookeeper.hosts) as zk:
+            await zk.add_auth("digest", ["fourth-secret"])  # type: ignore[arg-type]
+    shown += str(wrong.value)
+    assert "secret" not in shown
+    assert passwd.hex() not in shown
+    assert repr(passwd) not in shown
+
+
+async def test_opening_and_closing_do_not_race(zookeeper: RealZooKeeper) -> None:
+    """kazoo hangs when it is started twice, or started while suspended, and its stop has no bound."""
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+
+            async def open_and_leave(patience: float) -> None:
+                with trio.move_on_after(patience):
+                    async with open_zookeeper(zookeeper.hosts) as zk:
+                        await zk.exists("/")
+                        await trio.sleep_forever()
+
+            # Cancelled at all stages: while dialling, in the handshake, connected.
+            for i in range(60):
+                nursery.start_soon(open_and_leave, i * 0.002)
+    async with open_zookeeper(zookeeper.hosts) as zk:
+        connections = int(
+            next(line for line in (await zk.command("mntr")).splitlines() if "alive_connections" in line).split()[1]
+        )
+    assert connections < 20, "connections were left behind"
+
+
+async def test_opening_while_no_server_answers_is_bounded() -> None:
+    """kazoo's start(timeout=1) took 6 s under a session timeout of 6 s."""
+    async with open_bad_peer(badpeer.never_answers()) as peer:
+        began = trio.current_time()
+        with pytest.raises(ConnectTimeoutError):
+            async with open_zookeeper(peer.hosts, connect_timeout=0.5, session_timeout=6.0):
+                pytest.fail("the block must not begin")
+        assert trio.current_time() - began < 3.0
+
+
+async def test_a_call_after_the_end_is_a_clear_error(zookeeper: RealZooKeeper) -> None:
+    async with open_zookeeper(zookeeper.hosts) as zk:
+        pass
+    with pytest.raises(ConnectionClosedError):
+        await zk.get("/")
+    assert (zk.state, zk.connected) == ("LOST", False)
+
+
+async def test_long_answers_of_commands_are_whole(zookeeper: RealZooKeeper) -> None:
+    """kazoo cuts them at one receive of 8192 bytes."""
+    async with open_zookeeper(zookeeper.hosts) as zk:
+        answer = await zk.command(b"mntr")
+    assert len(answer) > 8192
+    assert answer.endswith("\n")
+
+
+async def test_a_sequential_znode_of_a_transaction_keeps_its_slash(zookeeper: RealZooKeeper) -> None:
+    """kazoo creates a sibling instead of a child."""
+    async with open_zookeeper(zookeeper.hosts, chroot="/slash", ensure_chroot=True) as zk:
+        await zk.delete("/", recursive=True)
+        await zk.ensure_path("/f")
+        transaction = zk.transaction()
+        transaction.create("/f/", sequence=True)
+        assert await transaction.commit() == ["/f/0000000000"]
