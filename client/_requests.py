@@ -198,7 +198,7 @@ class Requests:
         operation, mode, ttl_ms = create_mode(ephemeral=ephemeral, sequence=sequence, container=container, ttl=ttl)
         if include_data and operation is CREATE:
             operation = CREATE2
-        absolute = self.chroot.absolute(check_create_path(path, sequence=sequence))
+        absolute = self.chroot.absolute(check_create_path(path, sequence=sequence), sequence=sequence)
         entries = self.default_acl if acl is None else check_acl(acl)
         fields = (absolute, check_value(value), entries, int(mode))
         relative = self.chroot.relative

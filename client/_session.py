@@ -20,14 +20,14 @@ from ._liveness import Liveness
 from ._pending import Request, RequestQueue, fail_all
 from ._phases import TERMINAL, TRANSITIONS, Input, Phase
 from ._proof import OwnershipProof
-from ._watches import Command, WatchTable
+from ._watch_requests import WatchRequests
+from ._watches import Watchers, WatchTable
 from .errors import (
     AuthFailedError,
     ConnectionClosedError,
     ConnectionLoss,
     FrameTooLargeError,
     KazooException,
-    NoNodeError,
     ReplyTooLargeError,
     SessionExpiredError,
     WireError,
@@ -36,7 +36,7 @@ from .errors import (
 from .values import EVENT_TYPE_MAP, AddWatchMode, EventType, KazooState, KeeperState, WatchedEvent, WatcherType
 from .wire import FrameBuffer, codec
 from .wire.multi import MULTI
-from .wire.operations import ADD_WATCH, AUTH, AUTH_XID, CLOSE_SESSION, MAX_XID, PING, PING_XID, SASL, WATCH_XID
+from .wire.operations import AUTH, AUTH_XID, CLOSE_SESSION, MAX_XID, PING, PING_XID, SASL, WATCH_XID, Operation
 from .wire.primitives import REPLY_PREFIX
 from .wire.records import ConnectResponse, WatcherEvent
 
@@ -60,6 +60,7 @@ class Session:
         self.auth: list[tuple[str, bytes]] = list(config.auth)
         self.queue = RequestQueue(config.max_in_flight)
         self.watches = WatchTable()
+        self._watch_requests = WatchRequests(self.watches, self._send_own, self._tell)
         self.proof = OwnershipProof()
         self._frames = FrameBuffer(config.max_reply_size)
         # A read-only server's session means nothing elsewhere; this is the one to resume, (0, ...) for a new one.
@@ -118,56 +119,33 @@ class Session:
 
         `kind` is "data", "exist" or "child"; `path` absolute.
         """
-        ask_server = not self.watches.covered(path)
-
-        def register(request: Request, zxid: int) -> None:
-            actual = kind
-            if request.error is not None:
-                if kind != "exist" or not isinstance(request.error, NoNodeError):
-                    return
-            elif kind == "exist":
-                actual = "data"
-            self.watches.register(actual, path, watcher)
-            if not ask_server and not self.watches.covered(path):
-                # The persistent watch that was to serve this one has gone in the meantime.
-                self._command(self.watches.rearm(path, zxid))
-
-        return ask_server, register
+        return self._watch_requests.read(kind, path, watcher)
 
     def unwatch(self, path: str, mode: AddWatchMode, watcher: Any) -> None:
         """Takes a persistent watcher off and tells the server, without waiting for its answer.
 
         Also takes back a registration (`watches.add_persistent`) whose request failed; unknown watchers are ignored.
         """
-        self._command(self.watches.discard_persistent(path, mode, watcher, self.last_zxid))
+        self._watch_requests.discard(path, mode, watcher)
 
     def unwatch_all(self, path: str, kind: WatcherType) -> tuple[bool, list[Request], list[Effect]]:
         """Takes off all watchers of a kind: (whether there were any, the requests that tell the server, whom to
         tell).
         """
-        told, commands = self.watches.remove(path, kind, self.last_zxid)
-        for event_type, watchers in told:
-            self._effects.append(Deliver(WatchedEvent(event_type, self.keeper_state, path), watchers))
-        return bool(told), self._command(commands), self._take_effects()
+        found, requests = self._watch_requests.remove(path, kind)
+        return found, requests, self._take_effects()
 
-    def _command(self, commands: list[Command]) -> list[Request]:
-        """Sends the session's own requests, in call order with the users'. Without a link there is nothing to tell."""
+    def _send_own(self, operation: Operation, fields: tuple[Any, ...]) -> Request | None:
+        """A request of the session's own, in call order with the users'. Without a link there is nobody to ask."""
         if not self._is_accepted:
-            return []
-        requests: list[Request] = []
-        for operation, fields in commands:
-            xid = self.next_xid()
-            request = Request(operation, xid, operation.frame(xid, *fields))
-            if operation is ADD_WATCH:
-                request.path = fields[0]
-                request.after = self._recursive_watch_left
-            requests.append(request)
-        self.queue.unsent.extend(requests)
-        return requests
+            return None
+        xid = self.next_xid()
+        request = Request(operation, xid, operation.frame(xid, *fields))
+        self.queue.unsent.append(request)
+        return request
 
-    def _recursive_watch_left(self, request: Request, zxid: int) -> None:
-        if request.path is not None:
-            self.watches.left(request.path)
+    def _tell(self, event_type: str, path: str, watchers: Watchers) -> None:
+        self._effects.append(Deliver(WatchedEvent(event_type, self.keeper_state, path), watchers))
 
     def authenticated(self, scheme: str, credential: bytes) -> Callable[[Request, int], None]:
         """What remembers an accepted credential for later connections (`Request.after` of an auth request)."""
@@ -227,8 +205,9 @@ class Session:
         was_connected = self.phase is Phase.CONNECTED
         closing_sent = self._closing is not None and self._closing in self.queue.sent
         self._move(Input.LINK_LOST)
+        missed_since = self._watch_requests.lost(self.last_zxid)
         if was_connected:
-            self._missed_since = self.last_zxid
+            self._missed_since = missed_since
         self.is_read_only = False
         sent, unsent = self.queue.lost()
         reason = "connection lost" if error is None else f"connection lost: {error}"
@@ -570,7 +549,7 @@ class Session:
 
     def _end_watches(self, survives: Callable[[Any], bool]) -> None:
         for path, watchers in self.watches.end_session(survives):
-            self._effects.append(Deliver(WatchedEvent(EventType.NONE, self.keeper_state, path), watchers))
+            self._tell(EventType.NONE, path, watchers)
 
     def _drop(self, error: KazooException) -> None:
         self._effects.append(DropLink(error))

@@ -55,7 +55,7 @@ class Transaction:
         Servers before 3.7.2 and 3.8.2 give no Stat inside a transaction; then it is `None`.
         """
         operation, mode, ttl_ms = create_mode(ephemeral=ephemeral, sequence=sequence, container=container, ttl=ttl)
-        absolute = self._requests.chroot.absolute(check_create_path(path, sequence=sequence))
+        absolute = self._requests.chroot.absolute(check_create_path(path, sequence=sequence), sequence=sequence)
         entries = self._requests.default_acl if acl is None else check_acl(acl)
         opcode = Opcode.CREATE2 if include_data and operation.opcode == Opcode.CREATE else operation.opcode
         request: Any

@@ -7,9 +7,11 @@ rules of this table, which hold on every release:
 - a path with a persistent or recursive watch is never asked for a one-shot one; the persistent events serve both;
 - a path with both a persistent and a recursive watch is registered as recursive only, and the change of its children is
   derived from the creations and deletions that the recursive watch reports;
-- taking the last persistent watch off a path restores the one-shot ones that it was serving.
+- taking the last persistent watch off a path restores the one-shot ones that it was serving, once the server has
+  answered the removal: it may take along what a read still under way has registered.
 
-Paths are absolute. Watchers are opaque values; the same one registered twice on a path is told once. Sans-IO.
+Paths are absolute. Watchers are opaque values; the same one registered twice on a path is told once, and a persistent
+one stays until both registrations are taken back. Sans-IO.
 """
 
 from __future__ import annotations
@@ -17,13 +19,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from .values import AddWatchMode, EventType, WatcherType
-from .wire.operations import ADD_WATCH, REMOVE_WATCHES, SET_WATCHES, SET_WATCHES2, Operation
+from .values import AddWatchMode, EventType, WatcherType, ZnodeStat
+from .wire.operations import ADD_WATCH, EXISTS, REMOVE_WATCHES, SET_WATCHES, SET_WATCHES2, Operation
+
+_KINDS = ("data", "exist", "child")
 
 BATCH_CHARACTERS = 128 * 1024
 """Path characters in one setWatches; Java's client uses the same figure. A server refuses frames over 1 MiB."""
 
-Watchers = dict[Any, None]  # an ordered set
+Watchers = dict[Any, int]  # an ordered set, with how often each was registered
 _PathTable = dict[str, Watchers]
 Command = tuple[Operation, tuple[Any, ...]]
 
@@ -39,12 +43,17 @@ def _ancestors(path: str) -> Iterator[str]:
 
 
 def _add(table: _PathTable, path: str, watcher: Any) -> None:
-    table.setdefault(path, {})[watcher] = None
+    watchers = table.setdefault(path, {})
+    watchers[watcher] = watchers.get(watcher, 0) + 1
 
 
 def _discard(table: _PathTable, path: str, watcher: Any) -> bool:
+    """Takes one registration off; whether that was the watcher's last."""
     watchers = table.get(path)
     if watchers is None or watcher not in watchers:
+        return False
+    watchers[watcher] -= 1
+    if watchers[watcher]:
         return False
     del watchers[watcher]
     if not watchers:
@@ -58,13 +67,15 @@ class WatchTable:
     Attributes:
         oneshot: tables of kind "data", "exist" and "child".
         persistent: tables by `AddWatchMode`.
+        bared: how often a path has lost its last persistent watch.
     """
 
-    __slots__ = ("_derived", "_leaving", "oneshot", "persistent")
+    __slots__ = ("_derived", "_leaving", "bared", "oneshot", "persistent")
 
     def __init__(self) -> None:
-        self.oneshot: dict[str, _PathTable] = {"data": {}, "exist": {}, "child": {}}
+        self.oneshot: dict[str, _PathTable] = {kind: {} for kind in _KINDS}
         self.persistent: dict[AddWatchMode, _PathTable] = {mode: {} for mode in AddWatchMode}
+        self.bared = 0
         # Parent path to zxid of the last change of children that was derived from a recursive event. Releases from 3.9
         # on keep the modes apart and report the same change once more themselves.
         self._derived: dict[str, int] = {}
@@ -93,7 +104,7 @@ class WatchTable:
         recursive = path in self.persistent[AddWatchMode.PERSISTENT_RECURSIVE]
         return ADD_WATCH, (path, int(AddWatchMode.PERSISTENT_RECURSIVE if recursive else mode))
 
-    def discard_persistent(self, path: str, mode: AddWatchMode, watcher: Any, zxid: int) -> list[Command]:
+    def discard_persistent(self, path: str, mode: AddWatchMode, watcher: Any) -> list[Command]:
         """Takes a persistent watcher off; returns what to send, in order, so that no other registration suffers."""
         if not _discard(self.persistent[mode], path, watcher) or path in self.persistent[mode]:
             return []
@@ -109,7 +120,8 @@ class WatchTable:
             self._derived.pop(path, None)
         elif path in self.persistent[AddWatchMode.PERSISTENT_RECURSIVE]:
             return []
-        return [(REMOVE_WATCHES, (path, int(WatcherType.ANY))), *self.rearm(path, zxid)]
+        self.bared += 1
+        return [(REMOVE_WATCHES, (path, int(WatcherType.ANY)))]
 
     def left(self, path: str) -> None:
         """The server has answered the addWatch by which a recursive watch gave way (`discard_persistent`)."""
@@ -119,12 +131,43 @@ class WatchTable:
         elif path not in self.persistent[AddWatchMode.PERSISTENT_RECURSIVE]:
             self._derived.pop(path, None)
 
-    def rearm(self, path: str, zxid: int) -> list[Command]:
-        """What registers the path's one-shot watches at the server; a change after `zxid` is reported at once."""
-        lists = tuple([path] if path in self.oneshot[kind] else [] for kind in ("data", "exist", "child"))
-        return [(SET_WATCHES, (zxid, *lists))] if any(lists) else []
+    def look_back(self, path: str, kind: int, since: int) -> list[Command]:
+        """The path's one-shot watches of a kind may have gone unregistered: what makes good for that.
 
-    def remove(self, path: str, kind: WatcherType, zxid: int) -> tuple[list[tuple[str, Watchers]], list[Command]]:
+        A setWatches registers them and reports at once what has changed since the zxid. Where a persistent watch serves
+        them, that would overwrite it up to 3.8; there the client compares for itself (`missed`).
+        """
+        kinds = {WatcherType.DATA: ("data", "exist"), WatcherType.CHILDREN: ("child",)}.get(WatcherType(kind), _KINDS)
+        lists = [[path] if name in kinds and path in self.oneshot[name] else [] for name in _KINDS]
+        if not any(lists):
+            return []
+        return [(EXISTS, (path, False))] if self.covered(path) else [(SET_WATCHES, (since, *lists))]
+
+    def missed(self, path: str, since: int, stat: ZnodeStat | None) -> list[tuple[str, Watchers]]:
+        """Takes off the one-shot watchers that a change since the zxid concerns: (event type, watchers) pairs.
+
+        `stat` is the znode's present one, `None` without a znode.
+        """
+        found: list[tuple[str, Watchers]] = []
+
+        def pop(event_type: str, *kinds: str) -> None:
+            told: Watchers = {}
+            for kind in kinds:
+                self._pop_into(told, kind, path)
+            if told:
+                found.append((event_type, told))
+
+        if stat is None:
+            pop(EventType.DELETED, "data", "child")
+            return found
+        pop(EventType.CREATED, "exist")
+        if stat.mzxid > since:
+            pop(EventType.CHANGED, "data")
+        if stat.pzxid > since:
+            pop(EventType.CHILD, "child")
+        return found
+
+    def remove(self, path: str, kind: WatcherType) -> tuple[list[tuple[str, Watchers]], list[Command]]:
         """Takes every watcher of a kind off a path, for `remove_watches`.
 
         Returns:
@@ -152,11 +195,12 @@ class WatchTable:
             (AddWatchMode.PERSISTENT_RECURSIVE, WatcherType.PERSISTENT_RECURSIVE),
         ):
             if kind in (number, WatcherType.ANY):
-                watchers = dict(self.persistent[mode].get(path, {}))
+                watchers = dict.fromkeys(self.persistent[mode].get(path, ()), 1)
                 if watchers:
                     told.append((EventType.PERSISTENT_WATCH_REMOVED, watchers))
+                    self.persistent[mode][path] = dict(watchers)
                 for watcher in watchers:
-                    commands += self.discard_persistent(path, mode, watcher, zxid)
+                    commands += self.discard_persistent(path, mode, watcher)
         if told and not commands and not self.covered(path):
             commands.append((REMOVE_WATCHES, (path, int(WatcherType.ANY))))
         return told, commands
@@ -214,7 +258,7 @@ class WatchTable:
         self._leaving.clear()
         recursive = self.persistent[AddWatchMode.PERSISTENT_RECURSIVE]
         plain = [path for path in self.persistent[AddWatchMode.PERSISTENT] if path not in recursive]
-        lists = [list(self.oneshot[kind]) for kind in ("data", "exist", "child")]
+        lists = [list(self.oneshot[kind]) for kind in _KINDS]
         operation = SET_WATCHES
         if plain or recursive:
             operation = SET_WATCHES2
@@ -247,9 +291,12 @@ class WatchTable:
             table.clear()
         for table in self.persistent.values():
             for path, watchers in list(table.items()):
-                for watcher in [watcher for watcher in watchers if not survives(watcher)]:
-                    told.setdefault(path, {})[watcher] = None
-                    _discard(table, path, watcher)
+                ended = dict.fromkeys((watcher for watcher in watchers if not survives(watcher)), 1)
+                if ended:
+                    told.setdefault(path, {}).update(ended)
+                    table[path] = {watcher: count for watcher, count in watchers.items() if watcher not in ended}
+                    if not table[path]:
+                        del table[path]
         self._derived.clear()
         self._leaving.clear()
         return list(told.items())

@@ -33,7 +33,7 @@ class CallbackWatcher(NamedTuple):
     def deliver(self, event: WatchedEvent) -> None:
         """Calls the function."""
         if self.prefix:
-            event = event._replace(path=Chroot(self.prefix).relative(event.path))
+            event = event.at(Chroot(self.prefix).relative(event.path))
         self.callback(event)
 
 
@@ -63,7 +63,7 @@ class WatchStream:
         elif event.type == EventType.PERSISTENT_WATCH_REMOVED:
             self._finish(StopAsyncIteration())
         else:
-            self._put(event._replace(path=self._chroot.relative(event.path)))
+            self._put(event.at(self._chroot.relative(event.path)))
 
     def resync(self, *, session_lost: bool) -> None:
         """The connection was lost and is there again, with all watches."""

@@ -128,7 +128,6 @@ def make_digest_acl_credential(username: str, password: str) -> str:
 def make_acl(
     scheme: str,
     credential: str,
-    *,
     read: bool = False,
     write: bool = False,
     create: bool = False,
@@ -144,7 +143,6 @@ def make_acl(
 def make_digest_acl(
     username: str,
     password: str,
-    *,
     read: bool = False,
     write: bool = False,
     create: bool = False,
@@ -267,8 +265,14 @@ class KeeperState:
     EXPIRED_SESSION = "EXPIRED_SESSION"
 
 
-class WatchedEvent(NamedTuple):
-    """A change that a watch reports.
+class _Event(NamedTuple):
+    type: str
+    state: str
+    path: str
+
+
+class WatchedEvent(_Event):
+    """A change that a watch reports: kazoo's tuple of three, which also knows its transaction.
 
     Attributes:
         type: one of `EventType`. NONE ends a one-shot watch whose session was lost before anything happened.
@@ -276,13 +280,24 @@ class WatchedEvent(NamedTuple):
         path: the znode, relative to the chroot of the view that set the watch; for a recursive watch the znode that
             changed, not the one watched.
         zxid: the transaction, `None` where the server does not say (releases before 3.9, and watches that were restored
-            after a reconnect).
+            after a reconnect). Not part of the tuple: it does not count in comparisons and does not unpack.
     """
 
-    type: str
-    state: str
-    path: str
-    zxid: int | None = None
+    zxid: int | None
+
+    def __new__(cls, type: str, state: str, path: str, zxid: int | None = None) -> WatchedEvent:
+        """Builds the tuple; `zxid` is kept beside it."""
+        event = super().__new__(cls, type, state, path)
+        event.zxid = zxid
+        return event
+
+    def at(self, path: str) -> WatchedEvent:
+        """The same event under another view's name of the znode."""
+        return WatchedEvent(self.type, self.state, path, self.zxid)
+
+    def __repr__(self) -> str:
+        zxid = "" if self.zxid is None else f", zxid=0x{self.zxid:x}"
+        return f"WatchedEvent(type={self.type!r}, state={self.state!r}, path={self.path!r}{zxid})"
 
 
 class Resync(NamedTuple):

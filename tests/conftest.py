@@ -11,6 +11,11 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# How long one example takes depends on what else the machine does; how many there are does not.
+settings.register_profile("terzetto", deadline=None)
+settings.load_profile("terzetto")
 
 _BARE_NAMES = ("client", "recipes", "testcluster")
 _seed_key = pytest.StashKey[int]()

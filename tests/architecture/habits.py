@@ -18,6 +18,7 @@ REAL_WAITS: Mapping[tuple[str, str], str] = {
     ("tests/interop/zookeeper.py", "_polls"): "pause between two looks at an external process, inside a deadline",
     ("tests/interop/test_zookeeper_harness.py", "_await"): "pause between two looks at a condition, inside a deadline",
     ("tests/interop/test_client_failures.py", "test_a_session_outlives_a_total_outage"): "the outage's length",
+    ("tests/soak/test_client_under_faults.py", "break_things"): "how long a fault goes on",
 }
 
 _SLEEPS = re.compile(r"(?:time|asyncio)\.sleep")

@@ -37,6 +37,7 @@ ROWS = (
     Row("client/_effects.py", "session"),
     Row("client/_pending.py", "session"),
     Row("client/_watches.py", "session"),
+    Row("client/_watch_requests.py", "session"),
     Row("client/_proof.py", "session"),
     Row("client/_hosts.py", "hosts"),
     Row("client/_transport.py", "transport"),

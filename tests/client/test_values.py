@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Mapping
 from typing import Any
-
-import pytest
-from hypothesis import given, strategies as st
 
 import kazoo.protocol.states
 import kazoo.security
+import pytest
+from hypothesis import given, strategies as st
+
 from terzetto.client import values
 from terzetto.client.values import (
     ACL,
@@ -35,17 +38,24 @@ from terzetto.client.values import (
     make_digest_acl_credential,
 )
 
+from .wire.strategies import PATIENT
+
 STATES: Any = kazoo.protocol.states
 SECURITY: Any = kazoo.security
 PERMISSIONS = ("read", "write", "create", "delete", "admin", "all")
 STAT = (1, 2, 3500, 4250, 5, 6, 7, 8, 9, 10, 11)
 
 
-def _constants(cls: Any) -> dict[str, Any]:
-    return {name: value for name, value in vars(cls).items() if name.isupper()}
+def _members(cls: type[Any]) -> Mapping[str, Any]:
+    members: Mapping[str, Any] = vars(cls)
+    return members
 
 
-# Stat and events -------------------------------------------------------------------------------------------------------
+def _constants(cls: type[Any]) -> dict[str, Any]:
+    return {name: value for name, value in _members(cls).items() if name.isupper()}
+
+
+# Stat and events ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fields", [STAT, (0,) * 11, (*STAT[:7], 0, *STAT[8:])])
@@ -54,7 +64,7 @@ def test_a_stat_is_kazoos(fields: tuple[int, ...]) -> None:
     assert ours._fields == theirs._fields
     assert ours == theirs
     assert repr(ours) == repr(theirs)
-    properties = [name for name, value in vars(STATES.ZnodeStat).items() if isinstance(value, property)]
+    properties = [name for name, value in _members(STATES.ZnodeStat).items() if isinstance(value, property)]
     assert len(properties) == 9
     assert {name: getattr(ours, name) for name in properties} == {name: getattr(theirs, name) for name in properties}
 
@@ -87,18 +97,25 @@ def test_event_types_by_code() -> None:
     }
 
 
-def test_an_event_begins_like_kazoos() -> None:
+def test_an_event_is_kazoos_and_knows_its_transaction() -> None:
     event = WatchedEvent(EventType.CHANGED, KeeperState.CONNECTED, "/a")
     theirs = STATES.WatchedEvent("CHANGED", "CONNECTED", "/a")
-    assert event._fields[:3] == theirs._fields
-    assert event[:3] == theirs
+    assert event._fields == theirs._fields
+    assert event == theirs
     assert event.zxid is None
-    assert WatchedEvent(type="CREATED", state="CONNECTED", path="/a", zxid=7).zxid == 7
+    later = WatchedEvent(type="CHANGED", state="CONNECTED", path="/a", zxid=7)
+    assert later == theirs
+    assert (later.zxid, later.at("/b").zxid, later.at("/b").path) == (7, 7, "/b")
+    assert copy.copy(later).zxid == pickle.loads(pickle.dumps(later)).zxid == 7
+    kind, state, path = later
+    assert (kind, state, path) == theirs
+    assert repr(later) == "WatchedEvent(type='CHANGED', state='CONNECTED', path='/a', zxid=0x7)"
 
 
-# ACLs ------------------------------------------------------------------------------------------------------------------
+# ACLs -----------------------------------------------------------------------------------------------------------------
 
 
+@PATIENT
 @given(perms=st.integers(-64, 64) | st.integers())
 def test_an_acl_is_kazoos(perms: int) -> None:
     ours, theirs = ACL(perms, Id("digest", "u:x")), SECURITY.ACL(perms, SECURITY.Id("digest", "u:x"))
@@ -120,13 +137,17 @@ def test_a_digest_is_zookeepers() -> None:
     assert make_digest_acl_credential("super", "test") == "super:D/InIHSb7yEEbrWz8b9l71RjZJU="
 
 
-@given(user=st.text(st.characters(exclude_categories=["Cs"])), password=st.text(st.characters(exclude_categories=["Cs"])))
+@PATIENT
+@given(
+    user=st.text(st.characters(exclude_categories=["Cs"])), password=st.text(st.characters(exclude_categories=["Cs"]))
+)
 def test_a_digest_is_kazoos(user: str, password: str) -> None:
     expected = SECURITY.make_digest_acl_credential(user, password)
     assert make_digest_acl_credential(user, password) == expected
     assert make_digest_acl(user, password, read=True) == SECURITY.make_digest_acl(user, password, read=True)
 
 
+@PATIENT
 @given(granted=st.dictionaries(st.sampled_from(PERMISSIONS), st.booleans()))
 def test_an_acl_is_made_as_kazoo_makes_it(granted: dict[str, bool]) -> None:
     assert make_acl("ip", "127.0.0.1", **granted) == SECURITY.make_acl("ip", "127.0.0.1", **granted)
@@ -168,7 +189,7 @@ def test_a_bad_acl_is_refused_by_the_rule_it_breaks(acl: Any, kind: type[Excepti
         check_acl(acl)
 
 
-# Modes -----------------------------------------------------------------------------------------------------------------
+# Modes ----------------------------------------------------------------------------------------------------------------
 
 
 def test_create_modes_are_zookeepers_flags() -> None:

@@ -171,7 +171,7 @@ async def test_a_server_that_stops(own_ensemble: OwnEnsemble) -> None:
 
 
 async def test_a_client_that_stops_for_longer_than_the_session(zookeeper: RealZooKeeper) -> None:
-    """What a stopped process looks like from outside: nothing passes, in either direction, until the session is over."""
+    """What a stopped process looks like from outside: nothing passes, either way, until the session is over."""
     async with (
         open_proxy(zookeeper.address) as proxy,
         open_zookeeper(zookeeper.hosts) as other,

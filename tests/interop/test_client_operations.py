@@ -386,3 +386,13 @@ async def test_a_session_is_resumed_by_its_id(zookeeper: RealZooKeeper, zk: ZooK
     async with open_zookeeper(zookeeper.hosts, client_id=zk.client_id, chroot=zk.chroot) as again:
         assert again.session_id == zk.client_id[0]
         assert await again.get_ephemerals() == ["/e"]
+
+
+async def test_a_nameless_sequential_znode_stays_inside_its_view(zk: ZooKeeper) -> None:
+    view = zk.with_chroot("/app")
+    await view.ensure_path("/")
+    assert await view.create("/", sequence=True) == "/0000000000"
+    transaction = view.transaction()
+    transaction.create("/", sequence=True)
+    assert await transaction.commit() == ["/0000000001"]
+    assert await zk.get_children("/") == ["app"]

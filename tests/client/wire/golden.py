@@ -5,62 +5,79 @@ Knows how the explanations of `tests/vectors` are written down; decides nothing 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from terzetto.client.values import ACL, ClientInfo, Id, ZnodeStat
-from terzetto.client.wire import OPERATIONS, Codec, Operation, multi, operations
+from terzetto.client.wire import OPERATIONS, Codec, Operation, multi, records
 from terzetto.client.wire.multi import READ_REQUESTS, WRITE_REQUESTS, MultiOp, MultiResult
-from terzetto.client.wire.operations import Opcode
+from terzetto.client.wire.operations import RECORDS, Opcode
 
 from ...vectors import Frame, jute
 
-REQUEST_HEADER = operations.RECORDS["RequestHeader"]
-REPLY_HEADER = operations.RECORDS["ReplyHeader"]
+RECORD_CLASSES: list[Any] = [
+    cls for cls in vars(records).values() if isinstance(cls, type) and cls.__module__ == records.__name__
+]
 
 
-class Reading(NamedTuple):
-    """How a frame's body is read and written.
+@dataclass(frozen=True)
+class Reading:
+    """How the record in a frame is read and written.
 
     Attributes:
-        start: where the record begins, behind the header.
+        name: the record's, or "Multi" or "MultiResponse".
+        start: where it begins, behind the header.
         end: where it ends; bytes may trail.
         value: the record that the explanation names, `None` for bytes that must be refused: malformed ones, and a multi
             of operations that it may not hold.
-        encode: the record to bytes.
-        decode: (bytes, position, end) to the record.
+        allowed: the operations that a multi may hold.
     """
 
+    name: str
     start: int
     end: int
     value: Any
-    encode: Callable[[Any], bytes]
-    decode: Callable[[bytes, int, int], Any]
+    allowed: dict[int, type[Any]]
+
+    def encode(self, value: Any) -> bytes:
+        """The record to bytes."""
+        if self.name == "Multi":
+            return multi.encode_requests(value, self.allowed)
+        return multi.encode_results(value) if self.name == "MultiResponse" else RECORDS[self.name].encode(value)
+
+    def decode(self, data: bytes, start: int, end: int) -> Any:
+        """The record that data[start:end] begins with."""
+        if self.name == "Multi":
+            return multi.decode_requests(data, start, end, self.allowed)
+        decode = multi.decode_results if self.name == "MultiResponse" else RECORDS[self.name].decode
+        value, position = decode(data, start, end)
+        assert position - start == len(self.encode(value))
+        assert position <= end
+        return value
 
 
 def header_of(frame: Frame) -> tuple[Codec[Any], Any] | None:
     """The codec of a frame's header and the header's record, `None` in a handshake."""
     if frame.header is None:
         return None
-    codec = REQUEST_HEADER if frame.sender == "client" else REPLY_HEADER
+    codec = RECORDS["RequestHeader" if frame.sender == "client" else "ReplyHeader"]
     return codec, record(codec.name, frame.header)
 
 
 def reading_of(frame: Frame) -> Reading | None:
     """How the record behind the header is read, `None` for a frame without one."""
+    if frame.record is None:
+        return None
     header = header_of(frame)
     start = 0 if header is None else len(header[0].encode(header[1]))
     end = len(frame.body) - len(frame.trailing)
-    if frame.record is None:
-        return None
-    if frame.record == "Multi":
-        return _multi_reading(frame, start, end)
-    if frame.record == "MultiResponse":
-        value = None if frame.malformed else _results(frame.value)
-        return Reading(start, end, value, multi.encode_results, lambda *place: _whole(multi.decode_results, place))
-    codec = operations.RECORDS[_class_name(frame.record, frame.value)]
-    value = None if frame.malformed else record(frame.record, frame.value)
-    return Reading(start, end, value, codec.encode, lambda *place: _whole(codec.decode, place))
+    allowed = READ_REQUESTS if frame.operation == "multiRead" else WRITE_REQUESTS
+    name, value = _class_name(frame.record, frame.value), None
+    if frame.value is not None:
+        value = record(frame.record, frame.value)
+        if name == "Multi" and any(op.opcode not in allowed for op in value):
+            value = None
+    return Reading(name, start, end, value, allowed)
 
 
 def operation_of(frame: Frame) -> Operation | None:
@@ -71,9 +88,13 @@ def operation_of(frame: Frame) -> Operation | None:
 
 
 def record(name: str, value: Any) -> Any:
-    """A record from its explanation."""
-    codec_name = _class_name(name, value)
-    cls: Any = next(cls for cls in RECORD_CLASSES if cls.__name__ == codec_name)
+    """A record from its explanation; a multi as a list."""
+    if name in ("Multi", "MultiResponse"):
+        *rows, last = value["operations"]
+        assert last["done"]
+        return [_operation(row) if name == "Multi" else _result(row) for row in rows]
+    class_name = _class_name(name, value)
+    cls = next(cls for cls in RECORD_CLASSES if cls.__name__ == class_name)
     kinds = [field.split(":") for field in jute.RECORDS[name].split()]
     return cls(*(_field(kind.rstrip("?"), value[field]) for field, kind in kinds if field in value))
 
@@ -97,45 +118,11 @@ def _field(kind: str, value: Any) -> Any:
     return value
 
 
-def _multi_reading(frame: Frame, start: int, end: int) -> Reading:
-    allowed = WRITE_REQUESTS if frame.operation == "multi" else READ_REQUESTS
-    ops = None if frame.malformed else _operations(frame.value)
-    if ops is not None and any(op.opcode not in allowed for op in ops):
-        ops = None
-    return Reading(
-        start,
-        end,
-        ops,
-        lambda value: multi.encode_requests(value, allowed),
-        lambda data, at, until: multi.decode_requests(data, at, until, allowed),
-    )
-
-
-def _operations(value: Any) -> list[MultiOp]:
-    *rows, last = value["operations"]
-    assert last["done"]
-    return [MultiOp(row["type"], record(row["record"], row["value"])) for row in rows]
-
-
-def _results(value: Any) -> list[MultiResult]:
-    *rows, last = value["operations"]
-    assert last["done"]
-    return [_result(row) for row in rows]
+def _operation(row: dict[str, Any]) -> MultiOp:
+    return MultiOp(row["type"], record(row["record"], row["value"]))
 
 
 def _result(row: dict[str, Any]) -> MultiResult:
-    failed = row["type"] == Opcode.ERROR
-    body = None if failed or row["record"] is None else record(row["record"], row["value"])
-    return MultiResult(row["type"], row["err"], body)
-
-
-def _whole(decode: Callable[[bytes, int, int], tuple[Any, int]], place: tuple[bytes, int, int]) -> Any:
-    value, position = decode(*place)
-    _, start, end = place
-    assert start <= position <= end
-    return value
-
-
-RECORD_CLASSES = tuple(
-    cls for cls in vars(operations.r).values() if isinstance(cls, type) and cls.__module__ == operations.r.__name__
-)
+    name: str | None = row["record"]
+    value = None if name is None or row["type"] == Opcode.ERROR else record(name, row["value"])
+    return MultiResult(row["type"], row["err"], value)

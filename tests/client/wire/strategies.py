@@ -5,7 +5,6 @@ Reads annotations with `typing` alone, so that it shares nothing with the compil
 
 from __future__ import annotations
 
-from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
@@ -41,11 +40,16 @@ _VALUES: dict[Any, st.SearchStrategy[Any]] = {
 }
 
 
-@cache
+_instances: dict[Any, st.SearchStrategy[Any]] = {}
+
+
 def instances(cls: Any) -> st.SearchStrategy[Any]:
     """Records of a class with any values that its declaration allows."""
-    hints = get_type_hints(cls, include_extras=True)
-    return st.tuples(*(_values(hints[name]) for name in cls._fields)).map(lambda values: cls(*values))
+    if cls not in _instances:
+        hints = get_type_hints(cls, include_extras=True)
+        fields = st.tuples(*(_values(hints[name]) for name in cls._fields))
+        _instances[cls] = fields.map(lambda values: cls(*values))
+    return _instances[cls]
 
 
 def _values(hint: Any) -> st.SearchStrategy[Any]:
@@ -79,20 +83,17 @@ def plainly_encoded(record: Any) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, list):
+    if value.__class__ is list:
         return [_plain(item) for item in value]
     if isinstance(value, ACL):
         return [value.perms, value.id.scheme, value.id.id]
     return list(value) if isinstance(value, (ZnodeStat, ClientInfo)) else value
 
 
-def multi_ops(allowed: dict[int, Any]) -> st.SearchStrategy[list[MultiOp]]:
+def multi_ops(allowed: dict[int, type[Any]]) -> st.SearchStrategy[list[MultiOp]]:
     """Operations that a multi (or multiRead) may hold."""
-    return st.lists(st.one_of([instances(cls).map(_op(opcode)) for opcode, cls in allowed.items()]), max_size=6)
-
-
-def _op(opcode: int) -> Any:
-    return lambda request: MultiOp(opcode, request)
+    one = [st.builds(MultiOp, st.just(int(opcode)), instances(cls)) for opcode, cls in allowed.items()]
+    return st.lists(st.one_of(one), max_size=6)
 
 
 MULTIS = multi_ops(WRITE_REQUESTS)
@@ -105,7 +106,10 @@ _RESULT_RECORDS = {
     Opcode.GET_CHILDREN: "GetChildrenResponse",
 }
 _RESULTS: list[st.SearchStrategy[MultiResult]] = [
-    *(st.builds(MultiResult, st.just(int(kind)), INTS, instances(CLASSES[name])) for kind, name in _RESULT_RECORDS.items()),
+    *(
+        st.builds(MultiResult, st.just(int(kind)), INTS, instances(CLASSES[name]))
+        for kind, name in _RESULT_RECORDS.items()
+    ),
     st.builds(MultiResult, st.sampled_from([int(Opcode.DELETE), int(Opcode.CHECK)]), INTS, st.none()),
     st.builds(MultiResult, st.just(-1), INTS, st.none()),
 ]

@@ -163,7 +163,7 @@ def test_the_length_of_a_frame_in_the_middle_of_a_chunk() -> None:
 
 @pytest.mark.parametrize("chunk_size", [64, 1000])
 def test_a_large_frame_in_small_chunks_costs_work_in_proportion(chunk_size: int) -> None:
-    """Counts the bytes that are allocated on the way: copying all that is held at each chunk would make it quadratic."""
+    """Counts the bytes that are allocated on the way: copying all that is held for each chunk is quadratic."""
     size = 1 << 18
     stream = _framed([bytes(size)])
     chunks = [stream[i : i + chunk_size] for i in range(0, len(stream), chunk_size)]

@@ -119,10 +119,9 @@ def _refuses(decode: Callable[[bytes, int, int], object], frame: Frame, start: i
     for data in (frame.body[:cut], frame.body):
         try:
             value = decode(data, start, cut)
-        except WireError as error:
-            assert str(error)
-        else:
-            pytest.fail(f"{frame.name} cut at {cut} was read as {value!r}")
+        except WireError:
+            continue
+        pytest.fail(f"{frame.name} cut at {cut} was read as {value!r}")
 
 
 def test_every_record_is_pinned_by_a_frame() -> None:

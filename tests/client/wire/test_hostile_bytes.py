@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -30,8 +30,8 @@ Decoder = Callable[[bytes, int, int], Any]
 DECODERS: dict[str, Decoder] = {
     **{name: row.decode for name, row in RECORDS.items()},
     **{cls.__name__: codec(cls).decode for cls in (ACL, ClientInfo, ZnodeStat)},
-    "multi request": lambda *place: decode_requests(*place, WRITE_REQUESTS),
-    "multiRead request": lambda *place: decode_requests(*place, READ_REQUESTS),
+    "multi request": lambda data, start, end: decode_requests(data, start, end, WRITE_REQUESTS),
+    "multiRead request": lambda data, start, end: decode_requests(data, start, end, READ_REQUESTS),
     "multi results": decode_results,
 }
 LENGTHS = [2**31 - 1, 2**30, 2**24, 65536, 257, 17, 2, 1, 0, -1, -2, -3, -(2**31)]
@@ -40,10 +40,8 @@ HOSTILE_BYTES = st.lists(st.binary(max_size=8) | HOSTILE_WORDS | st.just(b"\0\0\
 
 
 def _outcome(decode: Decoder, data: bytes, start: int, end: int) -> None:
-    try:
+    with suppress(WireError):
         decode(data, start, end)
-    except WireError as error:
-        assert str(error)
 
 
 @pytest.mark.parametrize("name", DECODERS)

@@ -1,4 +1,4 @@
-"""multi and multiRead: requests and results survive the wire, and a container holds only what ZooKeeper lets it hold."""
+"""multi and multiRead: requests and results survive the wire, and nothing is in one that ZooKeeper does not let in."""
 
 from __future__ import annotations
 

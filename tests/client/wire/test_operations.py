@@ -78,7 +78,10 @@ def test_xids() -> None:
         (PING.frame(-2), "00000008 fffffffe 0000000b"),
         (OPERATIONS[3].frame(1, "/", True), "0000000e 00000001 00000003 00000001 2f 01"),
         (OPERATIONS[-11].frame(6), "00000008 00000006 fffffff5"),
-        (AUTH.frame(-4, 0, "digest", b"x:y"), "0000001d fffffffc 00000064 00000000 00000006 646967657374 00000003 783a79"),
+        (
+            AUTH.frame(-4, 0, "digest", b"x:y"),
+            "0000001d fffffffc 00000064 00000000 00000006 646967657374 00000003 783a79",
+        ),
         (SASL.frame(1, b""), "0000000c 00000001 00000066 00000000"),
         (MULTI.frame(3, ()), "00000011 00000003 0000000e ffffffff 01 ffffffff"),
         (WHO_AM_I.frame(2), "00000008 00000002 0000006b"),

@@ -78,7 +78,7 @@ def test_the_whole_range_of_a_scalar_is_carried(record: Scalars) -> None:
     ],
 )
 def test_a_number_that_does_not_fit_is_refused(record: Scalars) -> None:
-    with pytest.raises(WireError, match="^cannot encode Scalars: "):
+    with pytest.raises(WireError, match=r"^cannot encode Scalars: "):
         SCALARS.encode(record)
 
 
@@ -103,7 +103,7 @@ def test_null_text_is_refused_where_there_is_none() -> None:
 
 
 def test_a_null_vector_is_refused_where_there_is_none_and_read_as_empty() -> None:
-    with pytest.raises(WireError, match="cannot encode Vectors: .*NoneType"):
+    with pytest.raises(WireError, match=r"cannot encode Vectors: .*NoneType"):
         VECTORS.encode(Vectors(None, []))  # type: ignore[arg-type]
     assert VECTORS.encode(Vectors([], None)) == bytes.fromhex("00000000 ffffffff")
     assert VECTORS.decode(bytes.fromhex("ffffffff ffffffff"), 0, 8) == (Vectors([], None), 8)
@@ -125,6 +125,12 @@ def test_a_negative_length_is_refused(field: int, length: int) -> None:
 def test_a_count_that_cannot_be_is_refused(count: int) -> None:
     with pytest.raises(WireError, match=rf"count {count} of Vectors\.names at byte 0 does not fit its frame"):
         VECTORS.decode(LENGTH.pack(count), 0, 4)
+
+
+def test_a_count_may_miss_its_frame_by_no_byte() -> None:
+    with pytest.raises(WireError, match=r"count 2 of Vectors\.names at byte 0 does not fit its frame"):
+        VECTORS.decode(LENGTH.pack(2) + bytes(8), 0, 11)
+    assert VECTORS.decode(LENGTH.pack(2) + bytes(12), 0, 16) == (Vectors(["", ""], []), 16)
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"])))
@@ -166,13 +172,13 @@ def test_any_text_is_read_as_java_writes_it(text: str) -> None:
 )
 def test_what_is_no_text_is_refused(raw: str) -> None:
     data = bytes.fromhex(raw)
-    with pytest.raises(WireError, match="malformed or truncated Name .*codec can't decode"):
+    with pytest.raises(WireError, match=r"malformed or truncated Name .*codec can't decode"):
         NAME.decode(LENGTH.pack(len(data)) + data, 0, 4 + len(data))
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\udfff", "\ude00\ud83d"])
 def test_a_lone_surrogate_is_not_written(text: str) -> None:
-    with pytest.raises(WireError, match="cannot encode Name: .*surrogates not allowed"):
+    with pytest.raises(WireError, match=r"cannot encode Name: .*surrogates not allowed"):
         NAME.encode(Name(text))
 
 
