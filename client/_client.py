@@ -10,29 +10,30 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
+from inspect import iscoroutinefunction
 from typing import Any, Literal, TypeVar, overload
 
 import trio
 
+from ._clock import Clock
 from ._core import RETRYABLE, ClientCore, SessionProof
 from ._hosts import parse_hosts
 from ._pipeline import Pipeline
 from ._requests import Requests, check_watch
 from ._retry import RetryPolicy
 from ._transaction import ReadChildren, ReadData, Transaction, multi_read_ops, multi_read_outcome
+from ._trees import create_missing, delete_tree
 from ._watching import CallbackWatcher, StateStream, WatchCallback, WatchStream
 from .errors import (
-    BadArgumentsError,
     ConfigurationError,
     ConnectionLoss,
     KazooException,
-    NodeExistsError,
     NoNodeError,
-    NotEmptyError,
     NoWatcherError,
     OperationTimeoutError,
+    ZookeeperError,
 )
-from .paths import Chroot, join, parent
+from .paths import Chroot, parent
 from .values import ACL, AddWatchMode, ClientInfo, ServerVersion, WatcherType, ZnodeStat, check_acl
 
 T = TypeVar("T")
@@ -82,6 +83,11 @@ class ZooKeeper:
         return self._core.session.queue.open
 
     @property
+    def is_over(self) -> bool:
+        """Whether the client takes no more requests: closed, refused by the servers, or its only session is lost."""
+        return self._core.session.is_over
+
+    @property
     def session_id(self) -> int:
         """Id of the session, 0 when there is none."""
         return self._core.session.session_id
@@ -112,7 +118,7 @@ class ZooKeeper:
         return self._chroot.prefix
 
     @property
-    def clock(self) -> Any:
+    def clock(self) -> Clock:
         """The clock of `SessionProof.deadline`; has `now() -> float`."""
         return self._core.clock
 
@@ -138,6 +144,10 @@ class ZooKeeper:
         """
         if not callable(listener):
             raise ConfigurationError(f"a listener must be a callable that takes a state, not {listener!r}")
+        if iscoroutinefunction(listener):
+            raise ConfigurationError(
+                f"a listener must be a plain function, an async one is never awaited: {listener!r}"
+            )
         self._core.runner.listeners[listener] = None
         return listener
 
@@ -317,6 +327,7 @@ class ZooKeeper:
             NodeExistsError, NoAuthError, NoChildrenForEphemeralsError, InvalidACLError, QuotaExceededError.
             UnimplementedError: the server has no TTL znodes.
         """
+        acl = None if acl is None else check_acl(acl)  # an iterator gives its entries only once
         args = (path, value, acl, ephemeral, sequence, include_data, ttl, container)
         try:
             return await self._call(self._requests.create, *args)
@@ -332,22 +343,16 @@ class ZooKeeper:
         Returns:
             True if it was there already, else the path.
         """
+        acl = None if acl is None else check_acl(acl)
         if await self.exists(path) is not None:
             return True
-        absolute = self._requests.absolute(path)
-        missing: list[str] = []
         plain = ZooKeeper(self._core, Chroot())
         plain._requests.default_acl = self._requests.default_acl
-        while absolute != "/":
-            missing.append(absolute)
-            absolute = parent(absolute)
-            if await plain.exists(absolute) is not None:
-                break
-        for znode in reversed(missing):
-            try:
-                await plain.create(znode, b"", acl)
-            except NodeExistsError:
-                continue
+        try:
+            await create_missing(plain, self._requests.absolute(path), acl)
+        except ZookeeperError as error:
+            error.path = None if error.path is None else self.unchroot(error.path)
+            raise
         return path
 
     async def delete(self, path: str, version: int = -1, recursive: bool = False) -> bool:
@@ -366,29 +371,8 @@ class ZooKeeper:
         if not recursive:
             result: bool = await self._call(self._requests.delete, path, version)
             return result
-        for _ in range(_DELETE_ROUNDS):
-            try:
-                await self._delete_tree(path)
-                return True
-            except NotEmptyError:
-                continue
-        raise NotEmptyError(f"others created children during {_DELETE_ROUNDS} rounds of deletion", path=path)
-
-    async def _delete_tree(self, path: str) -> None:
-        tree = [path]
-        for znode in tree:
-            try:
-                tree += [join(znode, name) for name in await self.get_children(znode)]
-            except NoNodeError:
-                continue
-        for znode in reversed(tree):
-            try:
-                await self.delete(znode)
-            except NoNodeError:
-                continue
-            except BadArgumentsError:
-                if znode == path:
-                    raise  # "/" and what the server reserves
+        await delete_tree(self, path)
+        return True
 
     async def set(self, path: str, value: bytes | None, version: int = -1) -> ZnodeStat:
         """Writes the data of a znode that exists; returns its new Stat.
@@ -410,7 +394,7 @@ class ZooKeeper:
         Raises:
             NoNodeError, BadVersionError, NoAuthError, InvalidACLError.
         """
-        result: ZnodeStat = await self._call(self._requests.set_acls, path, list(acls), version)
+        result: ZnodeStat = await self._call(self._requests.set_acls, path, check_acl(acls), version)
         return result
 
     async def sync(self, path: str = "/", *, strict: bool = False) -> str:
@@ -523,11 +507,11 @@ class ZooKeeper:
 
     async def _add_persistent(self, path: str, mode: AddWatchMode, watcher: Any) -> None:
         core = self._core
-        absolute = self._requests.absolute(path)
+        request, take_back = self._requests.add_watch(path, mode, watcher)
         try:
-            await core.call(self._requests.add_watch(path, mode, watcher))
+            await core.call(request)
         except BaseException:
-            core.session.unwatch(absolute, mode, watcher)
+            take_back()
             core.runner.flush()
             raise
 
@@ -574,6 +558,7 @@ class ZooKeeper:
             yield stream
         finally:
             core.streams.pop(stream, None)
+            stream.finish(StopAsyncIteration())
             core.session.unwatch(self._requests.absolute(path), mode, stream)
             core.runner.flush()
 
@@ -591,7 +576,5 @@ class ZooKeeper:
         self._requests.absolute(path)
         if prefix is not None and (not isinstance(prefix, str) or not prefix or "/" in prefix):
             raise ValueError(f"prefix must be the beginning of a znode's name, not {prefix!r}")
-        self._core.janitor.defer(self, path, prefix)
-
-
-_DELETE_ROUNDS = 10
+        session, first = self._core.session, self._core.session.resumable_id
+        self._core.janitor.defer(self, path, prefix, lambda: session.resumable_id != first)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ._hosts import Endpoint, HostList
-from .errors import ConnectionLoss, KazooException, SessionExpiredError
+from .errors import ConnectionClosedError, ConnectionLoss, KazooException, SessionExpiredError
 from .values import WatchedEvent
 
 if TYPE_CHECKING:
@@ -42,15 +42,17 @@ def client_endpoints(config: str) -> list[Endpoint]:
         if host in ANY_ADDRESSES:
             own = server.split("|")[0]
             host = own[1:].partition("]")[0] if own.startswith("[") else own.partition(":")[0]
-        if host and port.isdigit() and 1 <= int(port) <= 65535:
+        if host and port.isascii() and port.isdigit() and 1 <= int(port) <= 65535:
             found.append(Endpoint(host, int(port), host))
     return found
 
 
 async def follow_ensemble(client: ZooKeeper, hosts: HostList) -> None:
-    """Reads the configuration now and after each change, and hands the members to the host list; ends with the
-    session.
+    """Reads the configuration now and after each change, and hands the members to the host list; ends with the client.
+
+    The servers of the connect string stay known: they may be reachable where the members' own addresses are not.
     """
+    given = list(hosts.endpoints)
     while True:
         changed = trio.Event()
 
@@ -59,16 +61,18 @@ async def follow_ensemble(client: ZooKeeper, hosts: HostList) -> None:
 
         try:
             data, _ = await client.get_config(watch=tell)
-        except ConnectionLoss:
-            continue
-        except SessionExpiredError:
-            if client.client_state == "CLOSED":
+        except ConnectionClosedError:
+            return
+        except (ConnectionLoss, SessionExpiredError) as error:
+            if client.is_over:
+                log.info("the ensemble's configuration is followed no more: %s", error)
                 return
+            await trio.lowlevel.checkpoint()
             continue
         except KazooException as error:
             log.warning("the ensemble's configuration cannot be followed: %s", error)
             return
         endpoints = client_endpoints((data or b"").decode("utf-8", "replace"))
         if endpoints:
-            hosts.endpoints = endpoints
+            hosts.endpoints = list(dict.fromkeys([*endpoints, *given]))
         await changed.wait()

@@ -94,8 +94,12 @@ def _parse_entry(entry: str, hosts: object) -> Endpoint:
         has_port = bool(colon)
         if ":" in port:
             raise ConfigurationError(f"{entry!r} in hosts {hosts!r}: an IPv6 address stands in brackets, '[::1]:2181'")
-    if not host or any(character.isspace() for character in host):
+    if not host or any(character.isspace() or not character.isprintable() for character in host):
         raise ConfigurationError(f"{entry!r} in hosts {hosts!r}: expected a host name or address before the port")
+    try:
+        host.encode("idna")
+    except UnicodeError as error:
+        raise ConfigurationError(f"{entry!r} in hosts {hosts!r}: {host!r} is no host name: {error}") from None
     return Endpoint(host, _parse_port(port, entry, hosts) if has_port else DEFAULT_PORT, host)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable
 from typing import Protocol
 
 import tenacity
@@ -20,20 +21,20 @@ from .errors import (
     ConnectionLoss,
     KazooException,
     NoNodeError,
+    NotReadOnlyCallError,
     SessionExpiredError,
+    SessionMovedError,
     ThrottledOpError,
 )
 
 log = logging.getLogger("terzetto.client")
 
 
+_PASSING = (ConnectionLoss, ThrottledOpError, NotReadOnlyCallError, SessionMovedError)
+
+
 class Znodes(Protocol):
     """What the janitor needs of a client; a view, so that chroots are honoured."""
-
-    @property
-    def session_id(self) -> int:
-        """The current session, 0 without one."""
-        ...
 
     async def delete(self, path: str, version: int = -1) -> bool:
         """Deletes a znode."""
@@ -77,13 +78,16 @@ class Janitor:
                 self._started.set()
                 await trio.sleep_forever()
 
-    def defer(self, znodes: Znodes, path: str, prefix: str | None) -> None:
-        """Deletes a znode, or, with a prefix, those children of `path` whose names start with it."""
+    def defer(self, znodes: Znodes, path: str, prefix: str | None, session_over: Callable[[], bool]) -> None:
+        """Deletes a znode, or, with a prefix, those children of `path` whose names start with it.
+
+        Tried until it is done or `session_over` is true.
+        """
         if self._nursery is None or self._scope.cancel_called:
             raise RuntimeError("the client is closed")
         self._pending += 1
         self._idle = trio.Event() if self._pending == 1 else self._idle
-        self._nursery.start_soon(self._delete, znodes, path, prefix)
+        self._nursery.start_soon(self._delete, znodes, path, prefix, session_over)
 
     async def drain(self) -> None:
         """Waits until nothing is pending."""
@@ -93,22 +97,21 @@ class Janitor:
         """Gives up what is pending."""
         self._scope.cancel()
 
-    async def _delete(self, znodes: Znodes, path: str, prefix: str | None) -> None:
-        session_id = znodes.session_id
+    async def _delete(self, znodes: Znodes, path: str, prefix: str | None, session_over: Callable[[], bool]) -> None:
         try:
             async for attempt in tenacity.AsyncRetrying(
                 sleep=trio.sleep,
                 wait=self._wait,
-                retry=tenacity.retry_if_exception_type((ConnectionLoss, ThrottledOpError)),
+                retry=tenacity.retry_if_exception_type(_PASSING),
                 reraise=True,
             ):
                 with attempt:
-                    if znodes.session_id not in (session_id, 0):
+                    if session_over():
                         return
                     await self._delete_once(znodes, path, prefix)
         except (SessionExpiredError, AuthFailedError):
             log.debug("the session ended before %s was deleted", path)
-        except KazooException as error:
+        except (KazooException, ValueError) as error:  # a name that no path may have, from another client
             log.warning("%s could not be deleted: %s", path, error)
         finally:
             self._pending -= 1

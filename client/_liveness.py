@@ -51,9 +51,10 @@ class Liveness:
     def _ping_at(self, keepalive: bool) -> float:
         return self.sent_at + self.timeout * (KEEPALIVE_SHARE if keepalive else PING_SHARE)
 
-    def next_deadline(self, keepalive: bool) -> float:
-        """When to look again, on an accepted connection."""
-        return min(self.heard_at + self.timeout * READ_TIMEOUT_SHARE, self._ping_at(keepalive))
+    def next_deadline(self, keepalive: bool, blocked: bool) -> float:
+        """When to look again, on an accepted connection. `blocked`: the link takes nothing, so no ping can be due."""
+        silent_at = self.heard_at + self.timeout * READ_TIMEOUT_SHARE
+        return silent_at if blocked else min(silent_at, self._ping_at(keepalive))
 
     def ping_due(self, now: float, keepalive: bool) -> bool:
         """Nothing was sent for long enough that the server must be told of us. `keepalive`: somebody owns something."""

@@ -57,15 +57,25 @@ def _credentials(auth: Iterable[tuple[str, str | bytes]]) -> tuple[tuple[str, by
         scheme, credential = pair
         if not isinstance(scheme, str) or not isinstance(credential, (str, bytes)):
             raise ConfigurationError("auth must be (scheme, credential) pairs of str (or bytes for the credential)")
-        checked.append((scheme, credential.encode() if isinstance(credential, str) else credential))
+        try:
+            scheme.encode()
+            checked.append((scheme, credential.encode() if isinstance(credential, str) else credential))
+        except UnicodeEncodeError:
+            raise ConfigurationError("a scheme or credential of auth cannot be encoded as UTF-8") from None
     return tuple(checked)
 
 
 def _client_id(client_id: tuple[int, bytes] | None) -> tuple[int, bytes] | None:
     if client_id is None:
         return None
-    if len(client_id) != 2 or not isinstance(client_id[0], int) or len(client_id[1]) != 16:
-        raise ConfigurationError("client_id must be (session id, password of 16 bytes)")
+    # The message shows nothing of it: the password is a secret.
+    if not isinstance(client_id, tuple) or len(client_id) != 2:
+        raise ConfigurationError("client_id must be (session id, password)")
+    session_id, passwd = client_id
+    if isinstance(session_id, bool) or not isinstance(session_id, int) or not -(2**63) <= session_id < 2**63:
+        raise ConfigurationError("the session id of client_id must be an int of 64 bits")
+    if not isinstance(passwd, bytes) or len(passwd) != 16:
+        raise ConfigurationError("the password of client_id must be 16 bytes")
     return client_id
 
 
@@ -135,6 +145,10 @@ async def open_zookeeper(
         SessionExpiredError: `client_id` names no live session, and `renew_session` is False.
     """
     endpoints, view = _parse(hosts, chroot)
+    if tls is not None and track_ensemble:
+        raise ConfigurationError(
+            "track_ensemble cannot go with tls: the ensemble's configuration names plain ports only"
+        )
     if tls is not None and transport is not None:
         raise ConfigurationError("tls belongs to the default transport; give the context to your transport instead")
     config = SessionConfig(
@@ -163,6 +177,8 @@ async def open_zookeeper(
         retry=retry,
         max_request_size=_positive("max_request_size", max_request_size),
     )
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        raise TypeError(f"retry must be a RetryPolicy or None, not {retry!r}")
     limit = _seconds("connect_timeout", connect_timeout)
     async with _running(core, limit) as nursery:
         client = ZooKeeper(core, view)

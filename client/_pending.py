@@ -24,7 +24,7 @@ class Request:
         operation: what it is.
         xid: matches the reply; unique among the requests in flight.
         frame: the whole frame, length included.
-        path: absolute path for error messages and watches, `None` where there is none.
+        path: the znode's path as its caller gave it, for error messages; `None` where there is none.
         convert: turns the decoded reply into what the caller gets, `None` for the reply itself; applied by `result`.
         after: called by the session with (request, zxid of the reply) before anyone learns the outcome; not called when
             the link is lost.
@@ -33,7 +33,7 @@ class Request:
         done: the outcome is known.
         waiter: who waits, opaque to the session; `None` when nobody does (any more).
         withdrawn: its caller left. Unsent, it never will be sent; sent, its reply is dropped.
-        sent_at: when its last byte was handed over, by the session's clock; only kept for quorum-ordered operations.
+        sent_at: when its first byte was handed over, by the session's clock; only kept for quorum-ordered operations.
     """
 
     __slots__ = (
@@ -137,6 +137,7 @@ class RequestQueue:
     def withdraw(self, request: Request) -> None:
         """The caller of a request left. Withdrawn requests do not pile up during an outage."""
         request.withdrawn = True
+        request.frame = b""  # up to a megabyte each
         self._withdrawn += 1
         if self._withdrawn > _WITHDRAWN_MAX:
             self._withdrawn = 0

@@ -17,10 +17,12 @@ from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, w
 from ._pending import Request
 from ._requests import Requests
 from ._runner import SessionRunner
-from .errors import ConnectionLoss
+from .errors import AuthFailedError, ConnectionLoss, SessionExpiredError
 from .values import ACL, ZnodeStat
 
 T_co = TypeVar("T_co", covariant=True)
+
+_ENDING = (ConnectionLoss, SessionExpiredError, AuthFailedError)
 
 FLUSH_EVERY = 128
 """Requests that are joined into one system call while a pipeline is being filled, so that the server starts early."""
@@ -165,6 +167,8 @@ class Pipeline:
         await trio.lowlevel.checkpoint_if_cancelled()
         self._send()
         if len(self._waiting) > count:
+            if self._task is not None:
+                raise RuntimeError("a pipeline belongs to one task; another one is waiting in it")
             self._task, self._wake_at = current_task(), count
             await wait_task_rescheduled(self._stop_waiting)
 
@@ -178,7 +182,7 @@ class Pipeline:
         if waiting and waiting[0] is request:
             waiting.popleft()
             self._bytes -= len(request.frame)
-        if request.error is not None and isinstance(request.error, ConnectionLoss):
+        if request.error is not None and isinstance(request.error, _ENDING):
             self._broken = True
         if self._task is not None and len(waiting) <= self._wake_at:
             task, self._task = self._task, None

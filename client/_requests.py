@@ -8,6 +8,7 @@ Shared by the client's methods and by pipelines; sends nothing itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from inspect import iscoroutinefunction
 from typing import Any
 
 from ._pending import Request
@@ -64,6 +65,12 @@ def check_watch(watch: WatchCallback) -> WatchCallback:
     """A callback for a watch."""
     if not callable(watch):
         raise TypeError(f"watch must be a callable that takes a WatchedEvent, not {watch!r}")
+    if iscoroutinefunction(watch):
+        raise TypeError(f"watch must be a plain function, an async one is never awaited: {watch!r}")
+    try:
+        hash(watch)
+    except TypeError:
+        raise TypeError(f"watch must be hashable, so that it is told once however often it is set: {watch!r}") from None
     return watch
 
 
@@ -273,17 +280,22 @@ class Requests:
             # The value itself is a secret.
             raise TypeError(f"credential must be a str or bytes, not {type(credential).__name__}")
         raw = credential.encode() if isinstance(credential, str) else credential
-        request = Request(AUTH, AUTH_XID, AUTH.frame(AUTH_XID, 0, scheme, raw))
+        frame = AUTH.frame(AUTH_XID, 0, scheme, raw)
+        if len(frame) - 4 > self.max_request_size:
+            raise ValueError(f"the credential needs {len(frame) - 4} bytes, the server takes {self.max_request_size}")
+        request = Request(AUTH, AUTH_XID, frame)
         request.convert = _true
         request.after = self.session.authenticated(scheme, raw)
         return request
 
-    def add_watch(self, path: str, mode: AddWatchMode, watcher: Any) -> Request:
-        """Result: None. Registers the watcher at once, so it must be submitted, and taken back if it fails."""
+    def add_watch(self, path: str, mode: AddWatchMode, watcher: Any) -> tuple[Request, Callable[[], None]]:
+        """Result: None. Registers the watcher at once; the second value takes it back if the request fails."""
         absolute = self._path(path)
-        operation, fields = self.session.watches.add_persistent(absolute, mode, watcher)
-        assert operation is ADD_WATCH
-        return self.build(operation, path, *fields, convert=lambda _: None)
+        self.build(ADD_WATCH, path, absolute, int(mode))  # too long a path is refused before anything is registered
+        number, answered, take_back = self.session.watch_persistent(absolute, mode, watcher)
+        request = self.build(ADD_WATCH, path, absolute, number, convert=lambda _: None)
+        request.after = answered
+        return request, take_back
 
     def multi(self, ops: list[MultiOp], convert: Callable[[list[MultiResult]], Any]) -> Request:
         """Result: whatever `convert` makes of the results."""

@@ -42,7 +42,7 @@ class RetryPolicy:
 
     Attributes:
         attempts: attempts in all, at least 1; `None` for no limit.
-        deadline: seconds from the first attempt after which no further one starts; `None` for no limit.
+        deadline: seconds from the first failure after which no further one starts; `None` for no limit.
         wait: a tenacity wait strategy for the pauses.
     """
 

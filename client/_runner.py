@@ -88,6 +88,7 @@ class SessionRunner:
         self.listeners: dict[Callable[[str], Any], None] = {}
         self.last_error: BaseException | None = None
         self._rng = rng
+        self._told_state = session.state
         self._timeouts = timeouts
         self._scope = trio.CancelScope(shield=True)
         self._patience = trio.CancelScope()
@@ -149,9 +150,11 @@ class SessionRunner:
             return
         try:
             sent = connection.send_nowait(data)
-        except OSError as error:
+        except OSError:
+            # Not dropped here: this is the task of a caller that is about to park, which must not be woken before it
+            # has. The writer meets the same error, in a task of ours.
             self.session.sent_bytes(0, self.clock.now())
-            self.drop_link(error)
+            self.wake_writer()
             return
         self.session.sent_bytes(sent, self.clock.now())
         if sent < len(data):
@@ -207,6 +210,9 @@ class SessionRunner:
                 self._nursery.start_soon(self._seek_quorum)
         if change.state == KazooState.CONNECTED or self.session.phase in TERMINAL:
             self.settled.set()
+        if change.state == self._told_state:
+            return  # only the finer state is another
+        self._told_state = change.state
         for listener in list(self.listeners):
             if self._tell(listener, change.state) is True:
                 self.listeners.pop(listener, None)
@@ -368,15 +374,12 @@ class SessionRunner:
             # Deadlines come nearer when a phase changes or a proof is wanted, so no sleep is longer than this; it also
             # bounds what a sleep of the machine can hide from trio's own clock.
             delay = min(session.next_deadline() - now(), session.timeout * KEEPALIVE_SHARE / 2)
-            if delay > 0:
-                await trio.sleep(delay)
-                continue
+            await trio.sleep(max(0.0, delay))
             # If the process was stopped, what arrived meanwhile is read before the silence is judged.
             await trio.lowlevel.checkpoint()
             self.apply(session.tick(now()))
             if session.queue.has_output:
                 self.wake_writer()
-            await trio.lowlevel.checkpoint()
 
     # Read-only servers and four-letter words --------------------------------------------------------------------------
 
@@ -417,17 +420,25 @@ class SessionRunner:
     async def aclose(self, janitor: Janitor) -> None:
         """Lets the deferred deletions finish and closes the session with the server, within `close_timeout`; ends
         `run`.
+
+        Half of that time belongs to the close, which is sent at least, even where there is no time to wait for it.
         """
-        with trio.move_on_after(self._timeouts.close, shield=True):
-            await janitor.drain()
+        ends_at = trio.current_time() + self._timeouts.close
+        with trio.CancelScope(shield=True):
+            with trio.move_on_after(self._timeouts.close / 2):
+                await janitor.drain()
+            janitor.stop()
             request = self.session.close()
             if request is not None and not request.done:
-                await self.wait_for(request)
-        janitor.stop()
+                if self.session.queue.open:
+                    self.flush()
+                with trio.move_on_at(ends_at):
+                    await self.wait_for(request)
         self._scope.cancel()
 
     async def wait_for(self, request: Request) -> None:
         """Waits for the outcome of a request that the session queued itself; its error is not raised. A checkpoint."""
+        await trio.lowlevel.checkpoint_if_cancelled()
         request.waiter = current_task()
         if self.session.queue.open:
             self.flush()

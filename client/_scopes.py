@@ -16,11 +16,12 @@ if sys.version_info < (3, 11):  # trio depends on the backport there
     from exceptiongroup import BaseExceptionGroup
 
 
-def _leaves(error: BaseException) -> list[BaseException]:
-    if not isinstance(error, BaseExceptionGroup):
+def _leaves(error: BaseException, whole: BaseException | None) -> list[BaseException]:
+    """What a group is made of; `whole`, which may be a group itself, is not taken apart."""
+    if error is whole or not isinstance(error, BaseExceptionGroup):
         return [error]
     group = cast("BaseExceptionGroup[BaseException]", error)
-    return [leaf for inner in group.exceptions for leaf in _leaves(inner)]
+    return [leaf for inner in group.exceptions for leaf in _leaves(inner, whole)]
 
 
 class PlainNursery:
@@ -42,7 +43,7 @@ class PlainNursery:
         try:
             return await self._opened.__aexit__(kind, error, traceback)
         except BaseException as raised:
-            leaves = _leaves(raised)
+            leaves = _leaves(raised, error)
             others = [leaf for leaf in leaves if leaf is not error and not isinstance(leaf, trio.Cancelled)]
             if not others and error is not None and any(leaf is error for leaf in leaves):
                 return False  # Python goes on raising the body's own error.

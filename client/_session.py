@@ -84,6 +84,11 @@ class Session:
         return self._liveness.timeout
 
     @property
+    def resumable_id(self) -> int:
+        """Id of the session as all servers with a quorum know it, 0 without one; a read-only server gives another."""
+        return self._resumable[0]
+
+    @property
     def _is_accepted(self) -> bool:
         return self.phase in (Phase.RESTORING, Phase.CONNECTED)
 
@@ -104,6 +109,11 @@ class Session:
             raise self._refusal()
         self.queue.unsent.append(request)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether `submit` raises."""
+        return self._refusal is not None
+
     def check_usable(self) -> None:
         """Raises what `submit` would raise."""
         if self._refusal is not None:
@@ -121,10 +131,15 @@ class Session:
         """
         return self._watch_requests.read(kind, path, watcher)
 
-    def unwatch(self, path: str, mode: AddWatchMode, watcher: Any) -> None:
-        """Takes a persistent watcher off and tells the server, without waiting for its answer.
+    def watch_persistent(
+        self, path: str, mode: AddWatchMode, watcher: Any
+    ) -> tuple[int, Callable[[Request, int], None], Callable[[], None]]:
+        """For an addWatch: the mode to send, what its answer means (`Request.after`), and what to call if it fails."""
+        return self._watch_requests.add(path, mode, watcher)
 
-        Also takes back a registration (`watches.add_persistent`) whose request failed; unknown watchers are ignored.
+    def unwatch(self, path: str, mode: AddWatchMode, watcher: Any) -> None:
+        """Takes a persistent watcher off and tells the server, without waiting for its answer; an unknown one is
+        ignored.
         """
         self._watch_requests.discard(path, mode, watcher)
 
@@ -198,12 +213,14 @@ class Session:
         return self._take_effects()
 
     def link_lost(self, error: BaseException | None, now: float) -> list[Effect]:
-        """The connection is gone, for whatever reason. Everything submitted before fails, in order."""
+        """The connection is gone, for whatever reason. Everything submitted before fails, in order.
+
+        A connection that was never established takes nothing with it: what waited for it waits for the next one.
+        """
         if self.phase is Phase.DISCONNECTED or self.phase in TERMINAL:
             # The session ended before its link did; what has been submitted since is meant for the next one.
             return self._take_effects()
         was_connected = self.phase is Phase.CONNECTED
-        closing_sent = self._closing is not None and self._closing in self.queue.sent
         self._move(Input.LINK_LOST)
         missed_since = self._watch_requests.lost(self.last_zxid)
         if was_connected:
@@ -211,14 +228,14 @@ class Session:
         self.is_read_only = False
         sent, unsent = self.queue.lost()
         reason = "connection lost" if error is None else f"connection lost: {error}"
-        self._fail(sent, lambda: ConnectionLoss(reason), outcome_unknown=True, cause=error)
-        self._fail(unsent, lambda: ConnectionLoss(reason), cause=error)
-        if closing_sent:
-            # A server closes the connection right after the answer; the answer itself may be lost with it.
-            self._finish_close()
-        elif self.state == KazooState.CONNECTED:
+        if was_connected:
+            self._fail(sent, lambda: ConnectionLoss(reason), outcome_unknown=True, cause=error)
+            self._fail(unsent, lambda: ConnectionLoss(reason), cause=error)
             self._change_state(KazooState.SUSPENDED, KeeperState.CONNECTING)
-        if self._closing is not None and self.phase not in TERMINAL:
+        else:
+            self.queue.unsent.extend(request for request in unsent if request is not self._closing)
+        if self._closing is not None:
+            # If it had arrived all the same, the next server will say that the session is over.
             self.queue.unsent.append(self._closing)
         return self._take_effects()
 
@@ -243,6 +260,9 @@ class Session:
         sent, unsent = self.queue.lost()
         self._fail(sent, refusal, outcome_unknown=True)
         self._fail(unsent, refusal)
+        if self._closing is not None and not self._closing.done:
+            self._closing.done = True
+            self._effects.append([self._closing])
         self.proof.session_lost()
         self._change_state(KazooState.LOST, KeeperState.CLOSED)
         self._end_watches(lambda watcher: False)
@@ -253,7 +273,7 @@ class Session:
         """When `tick` must be called at the latest."""
         if self.phase is Phase.HANDSHAKING:
             return self._liveness.ready_by
-        due = self._liveness.next_deadline(self.proof.holders > 0)
+        due = self._liveness.next_deadline(self.proof.holders > 0, self.queue.has_output)
         if self.phase is Phase.RESTORING:
             return min(due, self._liveness.ready_by)
         return min(due, self.proof.renewal_due()) if self.phase is Phase.CONNECTED else inf
@@ -335,7 +355,7 @@ class Session:
                     done.append(request)
                 if request.after is not None:
                     request.after(request, zxid)
-                if err == _SASL_REQUIRED:
+                if err == _SASL_REQUIRED and self.phase not in TERMINAL:
                     self._auth_refused(error_from_code(err))
                 if queue.held:
                     self._release_held(done)
@@ -434,8 +454,9 @@ class Session:
             return
         try:
             token = self._sasl.respond(request.value.token)
-        except AuthFailedError as error:
-            self._auth_refused(error)
+        except Exception as error:  # noqa: BLE001 - the mechanism is not ours; whatever it cannot do is a refusal
+            refusal = error if isinstance(error, AuthFailedError) else AuthFailedError(f"SASL failed: {error!r}")
+            self._auth_refused(refusal)
             return
         if token is None:
             self._restore()
@@ -523,10 +544,6 @@ class Session:
         self._drop(AuthFailedError("the server refused the client's credentials"))
 
     def _finish_close(self) -> None:
-        assert self._closing is not None
-        self._closing.done = True
-        if self._closing.waiter is not None:
-            self._effects.append([self._closing])
         self.session_id = 0
         self._end()
 

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 from ._requests import Requests, check_value, check_version, create_mode
-from .errors import ZookeeperError, error_from_code
+from .errors import WireError, ZookeeperError, error_from_code
 from .paths import check_create_path
 from .values import ACL, check_acl
 from .wire import records as r
@@ -98,6 +98,7 @@ class Transaction:
         return results
 
     def _outcome(self, results: list[MultiResult]) -> list[Any]:
+        _same_number(self._paths, results)
         return [self._result(path, result) for path, result in zip(self._paths, results, strict=True)]
 
     def _result(self, path: str, result: MultiResult) -> Any:
@@ -136,6 +137,11 @@ class ReadChildren:
     path: str
 
 
+def _same_number(paths: list[str], results: list[MultiResult]) -> None:
+    if len(paths) != len(results):
+        raise WireError(f"the server gave {len(results)} results for {len(paths)} operations")
+
+
 def multi_read_ops(requests: Requests, reads: Iterable[ReadData | ReadChildren]) -> tuple[list[MultiOp], list[str]]:
     """The operations of a multiRead and their paths. Raises `TypeError` for anything that is no read."""
     ops: list[MultiOp] = []
@@ -153,6 +159,7 @@ def multi_read_ops(requests: Requests, reads: Iterable[ReadData | ReadChildren])
 
 def multi_read_outcome(paths: list[str], results: list[MultiResult]) -> list[Any]:
     """One result a read; one that failed has its error in its place."""
+    _same_number(paths, results)
     outcome: list[Any] = []
     for path, result in zip(paths, results, strict=True):
         if result.type == Opcode.ERROR:

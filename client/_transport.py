@@ -170,7 +170,10 @@ class TcpTransport:
 
     async def resolve(self, endpoint: Endpoint) -> list[Endpoint]:
         """See `Transport`."""
-        found = await trio.socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+        try:
+            found = await trio.socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+        except UnicodeError as error:
+            raise OSError(f"{endpoint.host!r} is no host name: {error}") from error
         addresses = dict.fromkeys(str(address[0]) for _, _, _, _, address in found)
         return [Endpoint(address, endpoint.port, endpoint.server_name) for address in addresses]
 

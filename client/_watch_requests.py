@@ -1,9 +1,8 @@
-"""What the session itself asks a server about watches, besides the reads and registrations of its users. Sans-IO.
+"""What the session itself asks a server about watches, besides the reads of its users. Sans-IO.
 
 Takes registrations back without harm to others, and looks back where a path may have gone unwatched for a moment: a
 removal strips a connection's whole path, also of what a read still under way has registered, and a one-shot watch that
-counted on a persistent one may find it gone. What happened in such a moment is asked for, so nothing is missed; a
-one-shot watch may in return be told of a change that its own read has seen already.
+counted on a persistent one may find it gone. What happened in such a moment is asked for, so that nothing is missed.
 
 Knows the table and who sends; no phase, no link, no bytes.
 """
@@ -18,7 +17,7 @@ from ._pending import Request
 from ._watches import Command, Watchers, WatchTable
 from .errors import NoNodeError
 from .values import AddWatchMode, WatcherType
-from .wire.operations import ADD_WATCH, REMOVE_WATCHES, Operation
+from .wire.operations import REMOVE_WATCHES, Operation
 
 After = Callable[[Request, int], None]
 
@@ -42,7 +41,7 @@ class WatchRequests:
         self._watches = watches
         self._send = send
         self._tell = tell
-        # From which zxid on each unanswered look back sees, oldest first.
+        # For each unanswered look back the zxid of the moment that it looks back to, oldest first.
         self._looking_back: deque[int] = deque()
 
     def read(self, kind: str, path: str, watcher: Any) -> tuple[bool, After]:
@@ -59,12 +58,37 @@ class WatchRequests:
                     return
             elif kind == "exist":
                 actual = "data"
-            self._watches.register(actual, path, watcher)
+            self._watches.register(actual, path, watcher, zxid)
             if not ask_server and bared != self._watches.bared:
                 # The persistent watch that was to serve this one may have gone in the meantime.
                 self._look_back(path, WatcherType.ANY, zxid)
 
         return ask_server, register
+
+    def add(self, path: str, mode: AddWatchMode, watcher: Any) -> tuple[int, After, Callable[[], None]]:
+        """Registers a persistent watcher, to be followed by an addWatch.
+
+        Returns:
+            The mode to ask for, what the answer means (`Request.after`), and what takes the registration back when the
+            request fails in any other way.
+        """
+        operation, (_, number) = self._watches.add_persistent(path, mode, watcher)
+        registered = True
+
+        def take_back() -> None:
+            nonlocal registered
+            if registered:
+                registered = False
+                self.discard(path, mode, watcher)
+
+        def answered(request: Request, zxid: int) -> None:
+            if request.error is None:
+                self._watches.answered(operation, path, number)
+            else:
+                # At once, so that reads which are answered later look for themselves.
+                take_back()
+
+        return number, answered, take_back
 
     def discard(self, path: str, mode: AddWatchMode, watcher: Any) -> None:
         """Takes one registration of a persistent watcher off and tells the server."""
@@ -82,7 +106,7 @@ class WatchRequests:
         return bool(told), self._give(commands)
 
     def lost(self, last_zxid: int) -> int:
-        """The connection is gone, and what was to be looked back at with it; returns from which zxid on to look now."""
+        """The connection is gone, and with it what was to be looked at; returns from which zxid on to look now."""
         since = min([last_zxid, *self._looking_back])
         self._looking_back.clear()
         return since
@@ -91,35 +115,34 @@ class WatchRequests:
         requests: list[Request] = []
         for operation, fields in commands:
             request = self._send(operation, fields)
-            if request is None:
-                continue
-            if operation is ADD_WATCH:
-                request.after = self._gave_way(fields[0])
-            elif operation is REMOVE_WATCHES:
-                request.after = self._removed(*fields)
-            requests.append(request)
+            if request is not None:
+                request.after = self._given(operation, *fields)
+                requests.append(request)
         return requests
 
-    def _gave_way(self, path: str) -> After:
-        return lambda _request, _zxid: self._watches.left(path)
+    def _given(self, operation: Operation, path: str, number: int) -> After:
+        def answered(request: Request, zxid: int) -> None:
+            if request.error is None:
+                self._watches.answered(operation, path, number)
+            if operation is REMOVE_WATCHES:
+                self._look_back(path, number, zxid)
 
-    def _removed(self, path: str, kind: int) -> After:
-        return lambda _request, zxid: self._look_back(path, kind, zxid)
+        return answered
 
     def _look_back(self, path: str, kind: int, since: int) -> None:
         """After a moment without a registration for the path, that began with the transaction `since`."""
-        for operation, fields in self._watches.look_back(path, kind, since):
+        for operation, fields in self._watches.look_back(path, kind):
             request = self._send(operation, fields)
             if request is not None:
                 self._looking_back.append(since)
-                request.after = self._looked_back(path, since)
+                request.after = self._looked_back(path)
 
-    def _looked_back(self, path: str, since: int) -> After:
+    def _looked_back(self, path: str) -> After:
         def compare(request: Request, zxid: int) -> None:
             self._looking_back.popleft()
-            if request.value is not None or isinstance(request.error, NoNodeError):
-                stat = None if request.value is None else request.value.stat
-                for event_type, watchers in self._watches.missed(path, since, stat):
+            if request.error is None or isinstance(request.error, NoNodeError):
+                stat = None if request.error is not None else request.value.stat
+                for event_type, watchers in self._watches.missed(path, stat):
                     self._tell(event_type, path, watchers)
 
         return compare

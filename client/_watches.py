@@ -7,8 +7,10 @@ rules of this table, which hold on every release:
 - a path with a persistent or recursive watch is never asked for a one-shot one; the persistent events serve both;
 - a path with both a persistent and a recursive watch is registered as recursive only, and the change of its children is
   derived from the creations and deletions that the recursive watch reports;
-- taking the last persistent watch off a path restores the one-shot ones that it was serving, once the server has
-  answered the removal: it may take along what a read still under way has registered.
+- taking the last persistent watch off a path restores the one-shot ones that it was serving.
+
+Events and answers come in one order, so what the server had registered when it sent an event is what it has answered
+until then (`answered`), whatever has been asked since.
 
 Paths are absolute. Watchers are opaque values; the same one registered twice on a path is told once, and a persistent
 one stays until both registrations are taken back. Sans-IO.
@@ -17,17 +19,20 @@ one stays until both registrations are taken back. Sans-IO.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from typing import Any
 
 from .values import AddWatchMode, EventType, WatcherType, ZnodeStat
-from .wire.operations import ADD_WATCH, EXISTS, REMOVE_WATCHES, SET_WATCHES, SET_WATCHES2, Operation
+from .wire.operations import ADD_WATCH, EXISTS, GET_CHILDREN2, REMOVE_WATCHES, SET_WATCHES, SET_WATCHES2, Operation
 
 _KINDS = ("data", "exist", "child")
 
 BATCH_CHARACTERS = 128 * 1024
 """Path characters in one setWatches; Java's client uses the same figure. A server refuses frames over 1 MiB."""
 
-Watchers = dict[Any, int]  # an ordered set, with how often each was registered
+Watchers = dict[Any, int]
+"""An ordered set. Of one-shot watchers with the zxid that their read has seen, of persistent ones with the number of
+registrations; whom to tell of an event is a set only."""
 _PathTable = dict[str, Watchers]
 Command = tuple[Operation, tuple[Any, ...]]
 
@@ -40,11 +45,6 @@ def _ancestors(path: str) -> Iterator[str]:
     while path != "/":
         path = path.rpartition("/")[0] or "/"
         yield path
-
-
-def _add(table: _PathTable, path: str, watcher: Any) -> None:
-    watchers = table.setdefault(path, {})
-    watchers[watcher] = watchers.get(watcher, 0) + 1
 
 
 def _discard(table: _PathTable, path: str, watcher: Any) -> bool:
@@ -70,18 +70,17 @@ class WatchTable:
         bared: how often a path has lost its last persistent watch.
     """
 
-    __slots__ = ("_derived", "_leaving", "bared", "oneshot", "persistent")
+    __slots__ = ("_derived", "_recursive", "bared", "oneshot", "persistent")
 
     def __init__(self) -> None:
         self.oneshot: dict[str, _PathTable] = {kind: {} for kind in _KINDS}
         self.persistent: dict[AddWatchMode, _PathTable] = {mode: {} for mode in AddWatchMode}
         self.bared = 0
+        # Where the server reports recursively, and therefore up to 3.8 no change of children.
+        self._recursive: set[str] = set()
         # Parent path to zxid of the last change of children that was derived from a recursive event. Releases from 3.9
-        # on keep the modes apart and report the same change once more themselves.
+        # on keep the modes apart and may report the same change once more themselves.
         self._derived: dict[str, int] = {}
-        # Paths where a recursive watch gives way to a plain one, until the server has answered that it did: how many
-        # such changes are under way. Its events are recursive ones until then.
-        self._leaving: dict[str, int] = {}
 
     def __len__(self) -> int:
         tables = (*self.oneshot.values(), *self.persistent.values())
@@ -91,16 +90,18 @@ class WatchTable:
         """Whether persistent events serve one-shot watches on the path, so that the server must not be asked."""
         return any(path in table for table in self.persistent.values())
 
-    def register(self, kind: str, path: str, watcher: Any) -> None:
-        """A request with a one-shot watch succeeded."""
-        _add(self.oneshot[kind], path, watcher)
+    def register(self, kind: str, path: str, watcher: Any, zxid: int) -> None:
+        """A request with a one-shot watch succeeded, with this zxid."""
+        watchers = self.oneshot[kind].setdefault(path, {})
+        watchers[watcher] = min(zxid, watchers.get(watcher, zxid))
 
     def add_persistent(self, path: str, mode: AddWatchMode, watcher: Any) -> Command:
         """Registers at submission, because later requests must already know; returns what to send.
 
         `discard_persistent` takes it back if the server refuses.
         """
-        _add(self.persistent[mode], path, watcher)
+        watchers = self.persistent[mode].setdefault(path, {})
+        watchers[watcher] = watchers.get(watcher, 0) + 1
         recursive = path in self.persistent[AddWatchMode.PERSISTENT_RECURSIVE]
         return ADD_WATCH, (path, int(AddWatchMode.PERSISTENT_RECURSIVE if recursive else mode))
 
@@ -108,64 +109,65 @@ class WatchTable:
         """Takes a persistent watcher off; returns what to send, in order, so that no other registration suffers."""
         if not _discard(self.persistent[mode], path, watcher) or path in self.persistent[mode]:
             return []
-        if mode is AddWatchMode.PERSISTENT_RECURSIVE:
-            if path in self.persistent[AddWatchMode.PERSISTENT]:
-                self._leaving[path] = self._leaving.get(path, 0) + 1
-                # Up to 3.8 the first command overwrites the mode and the second is refused; from 3.9 on the first adds
-                # a mode and the second takes the other one away. Either way nothing is unwatched in between.
-                return [
-                    (ADD_WATCH, (path, int(AddWatchMode.PERSISTENT))),
-                    (REMOVE_WATCHES, (path, int(WatcherType.PERSISTENT_RECURSIVE))),
-                ]
-            self._derived.pop(path, None)
-        elif path in self.persistent[AddWatchMode.PERSISTENT_RECURSIVE]:
+        if path in self.persistent[AddWatchMode.PERSISTENT_RECURSIVE]:
             return []
+        if path in self.persistent[AddWatchMode.PERSISTENT]:
+            # Up to 3.8 the first command overwrites the mode and the second is refused; from 3.9 on the first adds a
+            # mode and the second takes the other one away. Either way nothing is unwatched in between.
+            return [
+                (ADD_WATCH, (path, int(AddWatchMode.PERSISTENT))),
+                (REMOVE_WATCHES, (path, int(WatcherType.PERSISTENT_RECURSIVE))),
+            ]
         self.bared += 1
         return [(REMOVE_WATCHES, (path, int(WatcherType.ANY)))]
 
-    def left(self, path: str) -> None:
-        """The server has answered the addWatch by which a recursive watch gave way (`discard_persistent`)."""
-        count = self._leaving.pop(path, 0) - 1
-        if count > 0:
-            self._leaving[path] = count
-        elif path not in self.persistent[AddWatchMode.PERSISTENT_RECURSIVE]:
+    def answered(self, operation: Operation, path: str, number: int) -> None:
+        """The server has done an addWatch or removeWatches; `number` is its mode or `WatcherType`."""
+        if operation is ADD_WATCH and number == AddWatchMode.PERSISTENT_RECURSIVE:
+            self._recursive.add(path)
+        elif operation is ADD_WATCH or number in (WatcherType.ANY, WatcherType.PERSISTENT_RECURSIVE):
+            self._recursive.discard(path)
             self._derived.pop(path, None)
 
-    def look_back(self, path: str, kind: int, since: int) -> list[Command]:
-        """The path's one-shot watches of a kind may have gone unregistered: what makes good for that.
+    def look_back(self, path: str, kind: int) -> list[Command]:
+        """The path's one-shot watches of a kind may have gone unregistered: what registers them and shows the znode.
 
-        A setWatches registers them and reports at once what has changed since the zxid. Where a persistent watch serves
-        them, that would overwrite it up to 3.8; there the client compares for itself (`missed`).
+        The answers go to `missed`. A setWatches would report what has changed, but to the persistent watches of the
+        path and above as well, which have been told already.
         """
-        kinds = {WatcherType.DATA: ("data", "exist"), WatcherType.CHILDREN: ("child",)}.get(WatcherType(kind), _KINDS)
-        lists = [[path] if name in kinds and path in self.oneshot[name] else [] for name in _KINDS]
-        if not any(lists):
-            return []
-        return [(EXISTS, (path, False))] if self.covered(path) else [(SET_WATCHES, (since, *lists))]
+        has_data = kind != WatcherType.CHILDREN and (path in self.oneshot["data"] or path in self.oneshot["exist"])
+        has_child = kind != WatcherType.DATA and path in self.oneshot["child"]
+        if self.covered(path):
+            return [(EXISTS, (path, False))] if has_data or has_child else []
+        commands: list[Command] = []
+        if has_data:
+            commands.append((EXISTS, (path, True)))
+        if has_child:
+            commands.append((GET_CHILDREN2, (path, True)))
+        return commands
 
-    def missed(self, path: str, since: int, stat: ZnodeStat | None) -> list[tuple[str, Watchers]]:
-        """Takes off the one-shot watchers that a change since the zxid concerns: (event type, watchers) pairs.
+    def missed(self, path: str, stat: ZnodeStat | None) -> list[tuple[str, Watchers]]:
+        """Takes off the one-shot watchers whose reads have not seen the znode as it is: (event type, watchers) pairs.
 
         `stat` is the znode's present one, `None` without a znode.
         """
-        found: list[tuple[str, Watchers]] = []
-
-        def pop(event_type: str, *kinds: str) -> None:
-            told: Watchers = {}
-            for kind in kinds:
-                self._pop_into(told, kind, path)
+        changes = [("data", EventType.DELETED, inf), ("child", EventType.DELETED, inf)]
+        if stat is not None:
+            changes = [
+                ("exist", EventType.CREATED, inf),
+                ("data", EventType.CHANGED, stat.mzxid),
+                ("child", EventType.CHILD, stat.pzxid),
+            ]
+        found: dict[str, Watchers] = {}
+        for kind, event_type, changed in changes:
+            watchers = self.oneshot[kind].get(path, {})
+            told = {watcher: seen for watcher, seen in watchers.items() if seen < changed}
             if told:
-                found.append((event_type, told))
-
-        if stat is None:
-            pop(EventType.DELETED, "data", "child")
-            return found
-        pop(EventType.CREATED, "exist")
-        if stat.mzxid > since:
-            pop(EventType.CHANGED, "data")
-        if stat.pzxid > since:
-            pop(EventType.CHILD, "child")
-        return found
+                found.setdefault(event_type, {}).update(told)
+                self.oneshot[kind][path] = {watcher: seen for watcher, seen in watchers.items() if watcher not in told}
+                if not self.oneshot[kind][path]:
+                    del self.oneshot[kind][path]
+        return list(found.items())
 
     def remove(self, path: str, kind: WatcherType) -> tuple[list[tuple[str, Watchers]], list[Command]]:
         """Takes every watcher of a kind off a path, for `remove_watches`.
@@ -227,9 +229,9 @@ class WatchTable:
                     told.update(recursive.get(above, ()))
         told.update(self.persistent[AddWatchMode.PERSISTENT].get(path, ()))
         found = [(event_type, path, told)] if told else []
-        if (recursive or self._leaving) and event_type in (EventType.CREATED, EventType.DELETED) and path != "/":
+        if self._recursive and event_type in (EventType.CREATED, EventType.DELETED) and path != "/":
             above = path.rpartition("/")[0] or "/"
-            if above in recursive or above in self._leaving:
+            if above in self._recursive:
                 found += self._derive_child_event(above, zxid)
         return found
 
@@ -253,10 +255,9 @@ class WatchTable:
         The one-shot watches of a path that has a persistent one stand behind it in the same way as on the old
         connection: what they missed is reported, and what comes is served by the persistent watch.
         """
-        # What the old connection had still to report, or to answer, is lost with it.
-        self._derived.clear()
-        self._leaving.clear()
         recursive = self.persistent[AddWatchMode.PERSISTENT_RECURSIVE]
+        self._recursive = set(recursive)
+        self._derived.clear()
         plain = [path for path in self.persistent[AddWatchMode.PERSISTENT] if path not in recursive]
         lists = [list(self.oneshot[kind]) for kind in _KINDS]
         operation = SET_WATCHES
@@ -297,6 +298,6 @@ class WatchTable:
                     table[path] = {watcher: count for watcher, count in watchers.items() if watcher not in ended}
                     if not table[path]:
                         del table[path]
+        self._recursive.clear()
         self._derived.clear()
-        self._leaving.clear()
         return list(told.items())

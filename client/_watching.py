@@ -59,9 +59,9 @@ class WatchStream:
     def deliver(self, event: WatchedEvent) -> None:
         """Takes an event from the shell; what does not fit is counted."""
         if event.type == EventType.NONE:
-            self._finish(ConnectionClosedError(f"the session ended while {event.path!r} was watched"))
+            self.finish(ConnectionClosedError(f"the session ended while {event.path!r} was watched"))
         elif event.type == EventType.PERSISTENT_WATCH_REMOVED:
-            self._finish(StopAsyncIteration())
+            self.finish(StopAsyncIteration())
         else:
             self._put(event.at(self._chroot.relative(event.path)))
 
@@ -82,7 +82,8 @@ class WatchStream:
             self._items[-1] = Resync(session_lost=last.session_lost or lost, dropped=dropped)
         self._wake()
 
-    def _finish(self, reason: Exception) -> None:
+    def finish(self, reason: Exception) -> None:
+        """Nothing follows; what has arrived can still be read. The first reason counts."""
         self._finished = self._finished or reason
         self._wake()
 
@@ -97,7 +98,8 @@ class WatchStream:
         while not self._items:
             if self._finished is not None:
                 raise self._finished
-            self._arrived = trio.Event()
+            if self._arrived.is_set():
+                self._arrived = trio.Event()
             await self._arrived.wait()
         return self._items.popleft()
 

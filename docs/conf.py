@@ -8,7 +8,7 @@ version = release = installed_version("terzetto")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "markdown"}
-exclude_patterns = ["_build", "examples"]
+exclude_patterns = ["_build"]
 
 html_theme = "furo"
 html_title = f"terzetto {release}"
@@ -21,11 +21,10 @@ myst_heading_anchors = 3
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_default_options = {"members": True}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
-_OWN_PAGES = ("terzetto.client.errors", "terzetto.client.values", "terzetto.client.paths")
 
 # As fields of the class: autodoc lists the members of a NamedTuple itself.
 napoleon_use_ivar = True
@@ -40,14 +39,22 @@ def _keep_drawings(app, what, name, obj, options, lines):  # type: ignore[no-unt
             lines[index:index] = ["::", ""]
 
 
-def _each_on_one_page(app, what, name, obj, skip, options):  # type: ignore[no-untyped-def]
-    """Errors and values have pages of their own, although they are imported from `terzetto.client`."""
-    if app.env.docname == "reference/client" and getattr(obj, "__module__", "") in _OWN_PAGES:
-        return True
+def _no_tuple_fields(app, what, name, obj, skip, options):  # type: ignore[no-untyped-def]
+    """Fields of a NamedTuple stand in its signature, and in its docstring where there is something to say."""
+    return True if type(obj).__name__ == "_tuplegetter" else None
+
+
+def _as_it_is_used(app, what, name, obj, options, signature, returns):  # type: ignore[no-untyped-def]
+    """Errors are made by terzetto: how, is noise. What `asynccontextmanager` made is no iterator to its callers."""
+    if what == "exception" and signature:
+        return "", None
+    if returns and "AsyncIterator[" in returns and hasattr(obj, "__wrapped__"):
+        return signature, returns.replace("collections.abc.AsyncIterator", "contextlib.AbstractAsyncContextManager")
     return None
 
 
 def setup(app):  # type: ignore[no-untyped-def]
     """Sphinx's entry point."""
     app.connect("autodoc-process-docstring", _keep_drawings)
-    app.connect("autodoc-skip-member", _each_on_one_page)
+    app.connect("autodoc-process-signature", _as_it_is_used)
+    app.connect("autodoc-skip-member", _no_tuple_fields)

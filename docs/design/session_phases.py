@@ -50,9 +50,10 @@ def drawing() -> str:
 
 
 def _head() -> list[str]:
+    view = f'viewBox="0 0 {_WIDTH} {_HEIGHT}"'
+    note = "faint arrows: CLOSED, the client's end"
     return [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
-        'font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {view} font-family="sans-serif" font-size="12">',
         "<title>Phases of a session</title>",
         *(
             f'<marker id="{name}" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="8" markerHeight="8" '
@@ -60,18 +61,17 @@ def _head() -> list[str]:
             for name, color in (("move", "#334155"), ("end", "#b6bfcc"))
         ),
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#ffffff"/>',
-        f'<text x="{_WIDTH - 12}" y="{_HEIGHT - 12}" text-anchor="end" fill="#64748b">'
-        "faint arrows: CLOSED, the client's end</text>",
+        f'<text x="{_WIDTH - 12}" y="{_HEIGHT - 12}" text-anchor="end" fill="#64748b">{note}</text>',
     ]
 
 
 def _phase(phase: Phase) -> list[str]:
     x, y = _PLACES[phase]
     width, height = _BOX
-    final = not TRANSITIONS[phase]
+    fill, line = ("#f8fafc", 1.2) if TRANSITIONS[phase] else ("#e2e8f0", 2.5)
+    box = f'x="{x - width / 2:g}" y="{y - height / 2:g}" width="{width}" height="{height}" rx="6"'
     return [
-        f'<rect x="{x - width / 2:g}" y="{y - height / 2:g}" width="{width}" height="{height}" rx="6" '
-        f'fill="{"#e2e8f0" if final else "#f8fafc"}" stroke="#334155" stroke-width="{2.5 if final else 1.2}"/>',
+        f'<rect {box} fill="{fill}" stroke="#334155" stroke-width="{line}"/>',
         f'<text x="{x}" y="{y + 4}" text-anchor="middle" fill="#0f172a">{phase.name}</text>',
     ]
 
@@ -86,9 +86,10 @@ def _edge(before: Phase, event: Input, after: Phase) -> list[str]:
     control = (2 * middle[0] - (start[0] + end[0]) / 2, 2 * middle[1] - (start[1] + end[1]) / 2)
     first, last = _border(start, control), _border(end, control)
     faint = event is Input.CLOSED
+    color, head = ("#b6bfcc", "end") if faint else ("#334155", "move")
     path = (
         f'<path d="M{first[0]:.1f} {first[1]:.1f}Q{control[0]:.1f} {control[1]:.1f} {last[0]:.1f} {last[1]:.1f}" '
-        f'fill="none" stroke="{"#b6bfcc" if faint else "#334155"}" marker-end="url(#{"end" if faint else "move"})">'
+        f'fill="none" stroke="{color}" marker-end="url(#{head})">'
         f"<title>{before.name}: {event.name} to {after.name}</title></path>"
     )
     if faint:
