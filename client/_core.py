@@ -123,14 +123,13 @@ class SessionProof:
                 await self._core.lapsed.wait()
 
     def __enter__(self) -> SessionProof:
-        proof = self._core.session.proof
-        proof.holders += 1
+        self._core.session.proof.hold(self._core.clock.now())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._core.session.proof.holders -= 1
+        self._core.session.proof.release()
 
     def __repr__(self) -> str:
         left = self.remaining()

@@ -145,7 +145,7 @@ class Pipeline:
         if self._since_flush == 1:
             # Whatever the task does next, its requests leave with the next scheduler pass.
             self._runner.wake_writer()
-        if self._since_flush >= FLUSH_EVERY or self._bytes > WINDOW_BYTES:
+        if self._since_flush >= FLUSH_EVERY or len(self._waiting) >= self._window or self._bytes > WINDOW_BYTES:
             await self._make_room()
         return request
 

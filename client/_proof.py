@@ -8,8 +8,11 @@ the session at a certain time is the answer to a request that a quorum ordered. 
 - while anyone needs it, it is renewed at least every T/4, by any write of the session or else by an empty multi, and
   the session sends something at least every T/6.
 
-So the leader's last touch of the session is at most T/6 plus half a tick old when a proof is sent and the next comes
-T/4 later, and the leader expires the session no earlier than T - T/6 - T/4 > T/2 after it, for T of at least two ticks.
+So the leader's last touch of the session is at most T/6 and half a tick old when a proof is sent: a follower reports
+the sessions it has heard of every half tick. The leader then expires the session no earlier than T - T/6 - tick/2 after
+the sending, which is more than T/2 for T of at least two ticks, the shortest that a server grants.
+
+Before the sixths have begun a ping may be T/3 old, and only T - T/3 - tick/2, so 5/12 of T, are certain.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from math import inf
 PROOF_SHARE = 1 / 2
 RENEWAL_SHARE = 1 / 4
 KEEPALIVE_SHARE = 1 / 6
+FIRST_PROOF_SHARE = 5 / 12
 DRIFT_MARGIN = 0.02
 """Part of the proof's length that is given away, since the clocks of client and leader need not run at one speed."""
 
@@ -32,7 +36,7 @@ class OwnershipProof:
         holders: how many want the proof kept.
     """
 
-    __slots__ = ("_attempted_at", "_timeout", "deadline", "holders", "proven_at")
+    __slots__ = ("_attempted_at", "_kept_from", "_timeout", "deadline", "holders", "proven_at")
 
     def __init__(self) -> None:
         self.deadline = -inf
@@ -40,22 +44,39 @@ class OwnershipProof:
         self.holders = 0
         self._attempted_at = -inf
         self._timeout = inf
+        # A request sent from here on finds the session touched within a sixth of the timeout.
+        self._kept_from = inf
+
+    def hold(self, now: float) -> None:
+        """Somebody wants the proof kept."""
+        self.holders += 1
+        if self.holders == 1:
+            self._kept_from = now + self._timeout * KEEPALIVE_SHARE
+
+    def release(self) -> None:
+        """Somebody wants it no more."""
+        self.holders -= 1
+        if not self.holders:
+            self._kept_from = inf
 
     def negotiated(self, timeout: float) -> None:
         """A connection was accepted with this session timeout. That proves nothing, and may shorten what was proven."""
-        self._timeout = timeout
+        shorter, self._timeout = timeout < self._timeout, timeout
         self._attempted_at = -inf
-        if self.proven_at > -inf:
-            self.deadline = min(self.deadline, self._until(self.proven_at))
+        if self.holders:
+            self._kept_from = -inf  # the leader was asked for the session a moment ago
+        if shorter and self.proven_at > -inf:
+            self.deadline = min(self.deadline, self._until(self.proven_at, FIRST_PROOF_SHARE))
 
     def answered(self, sent_at: float) -> None:
         """A quorum-ordered request that was sent at `sent_at`, on the current connection, was answered."""
         if sent_at > self.proven_at:
             self.proven_at = sent_at
-            self.deadline = max(self.deadline, self._until(sent_at))
+            share = PROOF_SHARE if sent_at >= self._kept_from else FIRST_PROOF_SHARE
+            self.deadline = max(self.deadline, self._until(sent_at, share))
 
-    def _until(self, sent_at: float) -> float:
-        return sent_at + self._timeout * PROOF_SHARE * (1 - DRIFT_MARGIN)
+    def _until(self, sent_at: float, share: float) -> float:
+        return sent_at + self._timeout * share * (1 - DRIFT_MARGIN)
 
     def renewal_due(self) -> float:
         """When the next renewal must go out; inf while nobody needs one."""

@@ -310,6 +310,7 @@ class SessionRunner:
         self.last_error = None
         self._connection = connection
         self.session.link_up(self.clock.now(), patience)
+        crashed = False
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
@@ -317,8 +318,12 @@ class SessionRunner:
                 nursery.start_soon(self._guard, self._write, connection)
                 nursery.start_soon(self._guard, self._read, connection)
                 nursery.start_soon(self._keep_time)
+        except Exception:
+            # Whoever waits must learn of the crash, from `run`, and not that a connection was lost.
+            crashed = True
+            raise
         finally:
-            if not self._scope.cancel_called:
+            if not (crashed or self._scope.cancel_called):
                 self.drop_link(ConnectionError("the connection's tasks have ended"))
             self._nursery = self._link = self._connection = self._parked_writer = None
             self._sending = False

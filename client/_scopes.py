@@ -16,12 +16,13 @@ if sys.version_info < (3, 11):  # trio depends on the backport there
     from exceptiongroup import BaseExceptionGroup
 
 
-def _leaves(error: BaseException, whole: BaseException | None) -> list[BaseException]:
-    """What a group is made of; `whole`, which may be a group itself, is not taken apart."""
-    if error is whole or not isinstance(error, BaseExceptionGroup):
+def _leaves(error: BaseException | None) -> list[BaseException]:
+    if error is None:
+        return []
+    if not isinstance(error, BaseExceptionGroup):
         return [error]
     group = cast("BaseExceptionGroup[BaseException]", error)
-    return [leaf for inner in group.exceptions for leaf in _leaves(inner, whole)]
+    return [leaf for inner in group.exceptions for leaf in _leaves(inner)]
 
 
 class PlainNursery:
@@ -43,9 +44,11 @@ class PlainNursery:
         try:
             return await self._opened.__aexit__(kind, error, traceback)
         except BaseException as raised:
-            leaves = _leaves(raised, error)
-            others = [leaf for leaf in leaves if leaf is not error and not isinstance(leaf, trio.Cancelled)]
-            if not others and error is not None and any(leaf is error for leaf in leaves):
+            # Told by their leaves: a group that passes a cancelled nursery is another group of the same errors.
+            own = {id(leaf) for leaf in _leaves(error)}
+            leaves = _leaves(raised)
+            others = [leaf for leaf in leaves if id(leaf) not in own and not isinstance(leaf, trio.Cancelled)]
+            if not others and own and own <= {id(leaf) for leaf in leaves}:
                 return False  # Python goes on raising the body's own error.
             if len(others) == 1 and (error is None or isinstance(error, trio.Cancelled)):
                 raise others[0] from others[0].__cause__

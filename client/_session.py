@@ -260,9 +260,10 @@ class Session:
         sent, unsent = self.queue.lost()
         self._fail(sent, refusal, outcome_unknown=True)
         self._fail(unsent, refusal)
-        if self._closing is not None and not self._closing.done:
+        if self._closing is not None:
             self._closing.done = True
-            self._effects.append([self._closing])
+            if self._closing.waiter is not None:
+                self._effects.append([self._closing])
         self.proof.session_lost()
         self._change_state(KazooState.LOST, KeeperState.CLOSED)
         self._end_watches(lambda watcher: False)
@@ -349,6 +350,7 @@ class Session:
                     self.last_zxid = zxid
                 request.done = True
                 if request is closing:
+                    done = self._flushed(done)
                     self._finish_close()
                     return
                 if request.waiter is not None:
@@ -356,6 +358,7 @@ class Session:
                 if request.after is not None:
                     request.after(request, zxid)
                 if err == _SASL_REQUIRED and self.phase not in TERMINAL:
+                    done = self._flushed(done)
                     self._auth_refused(error_from_code(err))
                 if queue.held:
                     self._release_held(done)
@@ -366,6 +369,12 @@ class Session:
             if done:
                 # What was answered before the error or the close was answered.
                 self._effects.append(done)
+
+    def _flushed(self, done: list[Request]) -> list[Request]:
+        """Makes an effect of the answers so far, because others follow; returns where the next ones go."""
+        if done:
+            self._effects.append(done)
+        return []
 
     def _release_held(self, done: list[Request]) -> None:
         while (held := self.queue.take_held()) is not None:

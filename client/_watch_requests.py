@@ -52,6 +52,8 @@ class WatchRequests:
         ask_server, bared = not self._watches.covered(path), self._watches.bared
 
         def register(request: Request, zxid: int) -> None:
+            if request.withdrawn:
+                return  # its caller left, and expects nothing; the server's one event will find nobody
             actual = kind
             if request.error is not None:
                 if kind != "exist" or not isinstance(request.error, NoNodeError):

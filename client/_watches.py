@@ -100,6 +100,7 @@ class WatchTable:
 
         `discard_persistent` takes it back if the server refuses.
         """
+        hash(watcher)  # before the path has an entry, which would count as covered
         watchers = self.persistent[mode].setdefault(path, {})
         watchers[watcher] = watchers.get(watcher, 0) + 1
         recursive = path in self.persistent[AddWatchMode.PERSISTENT_RECURSIVE]

@@ -51,6 +51,7 @@ ROWS = (
     Row("client/_watching.py", "client"),
     Row("client/_operations.py", "client"),
     Row("client/_transaction.py", "client"),
+    Row("client/_trees.py", "client"),
     Row("client/_pipeline.py", "client"),
     Row("client/_retry.py", "client"),
     Row("client/_sasl.py", "client"),

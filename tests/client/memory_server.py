@@ -14,10 +14,11 @@ from typing import Any
 
 import trio
 import trio.testing
+
 from terzetto.client import Connection, Endpoint, Listener, RunClock, StreamConnection, ZooKeeper, open_zookeeper
 
 from .realm import Realm
-from .server_link import Received, Rule, ServerLink
+from .server_link import Code, Fault, Received, Rule, ServerLink
 from .watch_tables import Release
 
 _FOUR_LETTERS = 4
@@ -56,6 +57,7 @@ class MemoryEnsemble:
         latency: seconds from the arrival of a request to its work.
         cut_after: bytes that the client still gets before its connection goes; `None` for no limit.
         four_letters: answers to four-letter words; `None` for no answer.
+        streams_open: connections that the client has not closed.
     """
 
     def __init__(self, nursery: trio.Nursery, release: Release = Release.V38) -> None:
@@ -70,6 +72,7 @@ class MemoryEnsemble:
         self.latency = 0.0
         self.cut_after: int | None = None
         self.four_letters: dict[bytes, bytes | None] = {}
+        self.streams_open = 0
         self._nursery = nursery
 
     # Transport --------------------------------------------------------------------------------------------------------
@@ -123,13 +126,13 @@ class MemoryEnsemble:
         self.realm.end_session(session_id)
 
     def shut(self, door: Door) -> None:
-        """Every server that anyone dialled so far, or dials as "a" to "c", is like this from now on."""
-        for host in {"a", "b", "c", *(host for _, host in self.dials)}:
-            self.doors[host] = door
+        """The servers "a", "b" and "c" are like this from now on."""
+        self.doors.update(a=door, b=door, c=door)
 
     # Serving ----------------------------------------------------------------------------------------------------------
 
     async def _serve(self, stream: trio.StapledStream[Any, Any], host: str, door: Door) -> None:
+        self.streams_open += 1
         try:
             async with stream:
                 if door is Door.SILENT:
@@ -143,6 +146,8 @@ class MemoryEnsemble:
                     await self._session(stream, bytes(first), host)
         except _GONE:
             pass
+        finally:
+            self.streams_open -= 1
 
     async def _four_letters(self, stream: trio.StapledStream[Any, Any], word: bytes, host: str) -> None:
         answer = self.four_letters.get(word, b"")
@@ -169,7 +174,7 @@ class MemoryEnsemble:
             try:
                 while data:
                     if self.latency:
-                        await trio.sleep(self.latency)
+                        await pass_time(self.latency)
                     link.receive(data)
                     data = bytes(await stream.receive_some())
             except _GONE:
@@ -213,11 +218,27 @@ class _Wake:
         self._event = trio.Event()
 
 
-async def until(condition: Callable[[], object], timeout: float = 60.0) -> None:
-    """Waits, on the run's clock, until the condition holds. Raises `trio.TooSlowError`."""
-    with trio.fail_after(timeout):
+def in_turn(opcode: int, *faults: Fault | Code) -> Rule:
+    """The faults befall the first requests of an opcode, one each."""
+    left = list(faults)
+
+    def rule(request: Received) -> Fault | Code | None:
+        return left.pop(0) if left and request.opcode == opcode else None
+
+    return rule
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Waits, on the run's clock, until the condition holds. Raises `trio.TooSlowError` after a minute."""
+    with trio.fail_after(60):
         while not condition():
-            await trio.sleep(0.001)
+            await pass_time(0.001)
+
+
+async def pass_time(seconds: float) -> None:
+    """Sleeps, on virtual time only."""
+    assert isinstance(trio.lowlevel.current_clock(), trio.testing.MockClock)
+    await trio.sleep(seconds)
 
 
 async def settle() -> None:

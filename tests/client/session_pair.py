@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from terzetto.client import KazooException, WatchedEvent
+from terzetto.client import AddWatchMode, KazooException, WatchedEvent
 from terzetto.client._effects import Deliver, DropLink, SessionConfig, StateChanged
 from terzetto.client._pending import Request
 from terzetto.client._session import Session
 from terzetto.client.wire import Operation
+from terzetto.client.wire.operations import ADD_WATCH
 
 from .realm import Realm
 from .server_link import Rule, ServerLink
@@ -114,6 +115,13 @@ class SessionPair:
         request.waiter = Caller(request)
         self.session.submit(request)
         return request
+
+    def add_watch(self, path: str, mode: AddWatchMode, watcher: Watcher) -> tuple[Request, Callable[[], None]]:
+        """Submits the registration of a persistent watch; the second value takes it back, as the client does."""
+        number, answered, take_back = self.session.watch_persistent(path, mode, watcher)
+        request = self.submit(ADD_WATCH, path, number, path=path)
+        request.after = answered
+        return request, take_back
 
     # The link ---------------------------------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ def test_what_follows_the_handshake_has_one_of_its_own() -> None:
 
 def test_a_ping_is_due_a_third_of_the_timeout_after_the_last_send() -> None:
     liveness = accepted()
-    assert liveness.next_deadline(False) == 104.0
+    assert liveness.next_deadline(False, blocked=False) == 104.0
     assert not liveness.ping_due(103.9, False)
     assert liveness.ping_due(104.0, False)
     liveness.sent_at = 103.0
@@ -43,7 +43,7 @@ def test_a_ping_is_due_a_third_of_the_timeout_after_the_last_send() -> None:
 
 def test_an_owner_pings_after_a_sixth() -> None:
     liveness = accepted()
-    assert liveness.next_deadline(True) == 102.0
+    assert liveness.next_deadline(True, blocked=False) == 102.0
     assert liveness.ping_due(102.0, True)
     assert not liveness.ping_due(101.9, True)
 
@@ -51,7 +51,7 @@ def test_an_owner_pings_after_a_sixth() -> None:
 def test_a_server_is_given_up_after_two_thirds_of_silence() -> None:
     liveness = accepted()
     liveness.sent_at = 107.0
-    assert liveness.next_deadline(False) == 108.0
+    assert liveness.next_deadline(False, blocked=False) == 108.0
     assert liveness.silence(107.9) is None
     error = liveness.silence(108.0)
     assert isinstance(error, OperationTimeoutError)
@@ -92,3 +92,9 @@ def test_a_new_connection_begins_afresh() -> None:
     liveness.link_up(130.0, 5.0)
     assert liveness.stuckness(140.0, 7) is None
     assert liveness.silence(131.0) is None
+
+
+def test_a_link_that_takes_nothing_is_looked_at_when_its_silence_counts() -> None:
+    """A ping that cannot leave is due for ever; to wait for it would be not to wait at all."""
+    liveness = accepted()
+    assert liveness.next_deadline(False, blocked=True) == liveness.next_deadline(True, blocked=True) == 108.0

@@ -359,6 +359,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.wire = b""
         self.answered = 0  # of those on the wire
         self.never: set[Request] = set()  # withdrawn before a byte of them had left
+        self.frames: dict[Request, bytes] = {}  # a withdrawn request lets go of its own
 
     def on_wire(self) -> list[Request]:
         """Requests of which at least a byte left."""
@@ -367,8 +368,8 @@ class QueueMachine(RuleBasedStateMachine):
         for request in self.requests:
             if position < len(self.wire) and request not in self.never:
                 found.append(request)
-                position += len(request.frame)
-        assert b"".join(request.frame for request in found).startswith(self.wire)
+                position += len(self.frames[request])
+        assert b"".join(self.frames[request] for request in found).startswith(self.wire)
         assert position >= len(self.wire)
         return found
 
@@ -377,6 +378,7 @@ class QueueMachine(RuleBasedStateMachine):
         self.xid += 1
         request = get(self.xid, "/" + "x" * length)
         self.requests.append(request)
+        self.frames[request] = request.frame
         self.queue.unsent.append(request)
 
     @rule(data=st.data())
@@ -400,7 +402,7 @@ class QueueMachine(RuleBasedStateMachine):
     @rule()
     def answer(self) -> None:
         on_wire = self.on_wire()
-        complete = len(b"".join(request.frame for request in on_wire)) == len(self.wire)
+        complete = sum(len(self.frames[request]) for request in on_wire) == len(self.wire)
         whole = on_wire if complete else on_wire[:-1]
         if self.answered < len(whole):
             request = whole[self.answered]

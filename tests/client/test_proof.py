@@ -7,7 +7,15 @@ from math import inf
 import pytest
 from hypothesis import given, strategies as st
 
-from terzetto.client._proof import DRIFT_MARGIN, KEEPALIVE_SHARE, PROOF_SHARE, RENEWAL_SHARE, OwnershipProof
+from terzetto.client._liveness import PING_SHARE
+from terzetto.client._proof import (
+    DRIFT_MARGIN,
+    FIRST_PROOF_SHARE,
+    KEEPALIVE_SHARE,
+    PROOF_SHARE,
+    RENEWAL_SHARE,
+    OwnershipProof,
+)
 
 
 def proof_of(timeout: float = 12.0) -> OwnershipProof:
@@ -16,11 +24,15 @@ def proof_of(timeout: float = 12.0) -> OwnershipProof:
     return proof
 
 
+HALF_A_TICK = 1 / 4
+"""Of the timeout, at most: a server grants no less than two ticks."""
+
+
 def test_the_leader_expires_no_earlier_than_the_proof_ends() -> None:
-    """A touch is at most T/6 and half a tick old when a proof is sent, the next proof is T/4 later; T >= 2 ticks."""
-    oldest_touch = KEEPALIVE_SHARE + 1 / 4
-    assert 1 - oldest_touch - RENEWAL_SHARE < PROOF_SHARE  # what is left once half a tick is counted as well...
-    assert 1 - KEEPALIVE_SHARE - RENEWAL_SHARE > PROOF_SHARE  # ...and without it: the figures of the module's text.
+    """What the leader knows of the session when a proof is sent is a ping old, and half a tick for the report of it."""
+    assert 1 - KEEPALIVE_SHARE - HALF_A_TICK > PROOF_SHARE
+    assert 1 - PING_SHARE - HALF_A_TICK >= FIRST_PROOF_SHARE - 1e-9
+    assert PROOF_SHARE - RENEWAL_SHARE > KEEPALIVE_SHARE  # a renewal has time to be answered
     assert 0 < DRIFT_MARGIN < 0.1
 
 
@@ -33,7 +45,31 @@ def test_it_counts_from_the_sending() -> None:
     proof = proof_of(12.0)
     proof.answered(100.0)
     assert proof.proven_at == 100.0
-    assert proof.deadline == pytest.approx(100.0 + 6.0 * (1 - DRIFT_MARGIN))
+    assert proof.deadline == pytest.approx(100.0 + 5.0 * (1 - DRIFT_MARGIN))
+
+
+def test_it_holds_for_longer_once_it_has_been_kept_for_a_while() -> None:
+    proof = proof_of(12.0)
+    proof.hold(100.0)
+    proof.hold(101.9)  # a second holder changes nothing
+    proof.answered(101.9)
+    assert proof.deadline == pytest.approx(101.9 + 5.0 * (1 - DRIFT_MARGIN))
+    proof.answered(102.0)  # pings every sixth, from 100 on
+    assert proof.deadline == pytest.approx(102.0 + 6.0 * (1 - DRIFT_MARGIN))
+    proof.release()
+    proof.answered(103.0)
+    assert proof.deadline == pytest.approx(103.0 + 6.0 * (1 - DRIFT_MARGIN))
+    proof.release()
+    proof.answered(110.0)
+    assert proof.deadline == pytest.approx(110.0 + 5.0 * (1 - DRIFT_MARGIN))
+
+
+def test_a_new_connection_of_a_held_proof_has_just_touched_the_session() -> None:
+    proof = proof_of(12.0)
+    proof.hold(100.0)
+    proof.negotiated(12.0)
+    proof.answered(100.5)
+    assert proof.deadline == pytest.approx(100.5 + 6.0 * (1 - DRIFT_MARGIN))
 
 
 def test_an_older_answer_does_not_shorten_it() -> None:
@@ -59,7 +95,7 @@ def test_a_reconnect_with_a_shorter_timeout_shortens_it() -> None:
     proof = proof_of(12.0)
     proof.answered(100.0)
     proof.negotiated(4.0)
-    assert proof.deadline == pytest.approx(100.0 + 2.0 * (1 - DRIFT_MARGIN))
+    assert proof.deadline == pytest.approx(100.0 + 4.0 * 5 / 12 * (1 - DRIFT_MARGIN))
 
 
 def test_the_end_of_the_session_ends_it() -> None:

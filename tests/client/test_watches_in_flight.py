@@ -4,6 +4,7 @@ when all is quiet the server watches everything that somebody waits for. Against
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -12,9 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from terzetto.client import AddWatchMode, EventType, NoNodeError, WatcherType
 from terzetto.client._pending import Request
+from terzetto.client.wire import Opcode
 from terzetto.client.wire.operations import EXISTS, GET_CHILDREN2, GET_DATA, Operation
 
 from .realm import Realm
+from .server_link import Received
 from .session_pair import SessionPair, Watcher
 from .watch_tables import Mode, Release, upwards
 
@@ -28,16 +31,18 @@ modes = st.sampled_from([PERSISTENT, RECURSIVE])
 reads = st.sampled_from([(GET_DATA, "data"), (EXISTS, "exist"), (GET_CHILDREN2, "child")])
 
 
+Event = tuple[str, str]
+
+
 @dataclass(eq=False)
 class Read:
-    """One read with a one-shot watch of its own. `zxid`: when it was answered; `stripped`: a removal was under way."""
+    """One read with a one-shot watch of its own. `zxid`: when it was answered."""
 
     kind: str
     path: str
     watcher: Watcher
     request: Request
     zxid: int = 0
-    stripped: bool = False
 
     def __post_init__(self) -> None:
         register = self.request.after
@@ -65,22 +70,36 @@ class Read:
 
 @dataclass(eq=False)
 class Stream:
-    """One persistent watch. `owed`: what it must have been told since it was confirmed, or since the last reconnect."""
+    """One persistent watch.
+
+    `served`: the server has its registration. `before` and `owed`: what happened before and after that, since all was
+    quiet; of the former it may be told, where others of us watched it, of the latter it must.
+    """
 
     path: str
     mode: AddWatchMode
     watcher: Watcher
     request: Request
-    owed: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
-
-    @property
-    def is_confirmed(self) -> bool:
-        return self.request.done and self.request.error is None
+    take_back: Callable[[], None]
+    served: bool = False
+    before: list[Event] = field(default_factory=list[Event])
+    owed: list[Event] = field(default_factory=list[Event])
 
     def concerns(self, event: str, path: str) -> bool:
         if self.mode is RECURSIVE:
             return event != EventType.CHILD and self.path in upwards(path)
         return self.path == path
+
+    def forget(self) -> None:
+        self.before.clear()
+        self.owed.clear()
+        self.watcher.events.clear()
+
+
+def is_within(part: list[Event], whole: list[Event]) -> bool:
+    """Whether the events are among the others, in their order."""
+    rest = iter(whole)
+    return all(event in rest for event in part)
 
 
 class InFlight(RuleBasedStateMachine):
@@ -92,11 +111,12 @@ class InFlight(RuleBasedStateMachine):
         super().__init__()
         self.realm = Realm()
         self.pair = SessionPair(realm=self.realm, release=self.release)
+        self.pair.rules.append(self.serve)
         self.pair.connect()
         self.reads: list[Read] = []
         self.streams: list[Stream] = []
         self.count = 0
-        self.stripping: set[str] = set()  # since all was quiet
+        self.recent: list[Event] = []  # since all was quiet
         # Every zxid that changed something which a watch of the kind on the path reports.
         self.history: dict[tuple[str, str], list[int]] = {}
 
@@ -129,9 +149,11 @@ class InFlight(RuleBasedStateMachine):
         if len(events) == 2:
             for place in (above, path):
                 self.history.setdefault(("child", place), []).append(self.realm.zxid)
+        self.recent += events
         for stream in self.streams:
-            if stream.is_confirmed:
-                stream.owed += [event for event in events if stream.concerns(*event)]
+            (stream.owed if stream.served else stream.before).extend(
+                event for event in events if stream.concerns(*event)
+            )
 
     # What the client does ---------------------------------------------------------------------------------------------
 
@@ -140,29 +162,34 @@ class InFlight(RuleBasedStateMachine):
         operation, kind = read
         watcher = self.watcher()
         request = self.pair.submit_read(operation, kind, path, watcher)
-        self.reads.append(Read(kind, path, watcher, request, stripped=path in self.stripping))
+        self.reads.append(Read(kind, path, watcher, request))
 
     @rule(path=places, mode=modes)
     def watch(self, path: str, mode: AddWatchMode) -> None:
         watcher = self.watcher()
-        operation, fields = self.pair.session.watches.add_persistent(path, mode, watcher)
-        request = self.pair.submit(operation, *fields, path=path)
-        self.streams.append(Stream(path, mode, watcher, request))
+        request, take_back = self.pair.add_watch(path, mode, watcher)
+        stream = Stream(path, mode, watcher, request, take_back)
+        stream.before += [event for event in self.recent if stream.concerns(*event)]
+        self.streams.append(stream)
+
+    def serve(self, received: Received) -> None:
+        """Called by the server for each request that it is about to work on."""
+        for stream in self.streams:
+            if received.opcode == Opcode.ADD_WATCH and received.xid == stream.request.xid:
+                stream.served = True
 
     @precondition(lambda self: self.streams)
     @rule(data=st.data())
     def unwatch(self, data: st.DataObject) -> None:
         """Also while it is still being registered: the call is cancelled."""
         stream = data.draw(st.sampled_from(self.streams))
-        self.end(stream)
-        self.strip(stream.path)
         if not stream.request.done:
             self.pair.session.withdraw(stream.request)
-        self.pair.session.unwatch(stream.path, stream.mode, stream.watcher)
+        self.end(stream)
+        stream.take_back()
 
     @rule(path=places, kind=st.sampled_from(list(WatcherType)))
     def remove(self, path: str, kind: WatcherType) -> None:
-        self.strip(path)
         _, _, effects = self.pair.session.unwatch_all(path, kind)
         self.pair.apply(effects)
         for stream in list(self.streams):
@@ -201,10 +228,8 @@ class InFlight(RuleBasedStateMachine):
         self.pair.cut()
         for stream in list(self.streams):
             if not stream.request.done or stream.request.error is not None:
-                # The client takes back what it could not register.
                 self.end(stream)
-                self.strip(stream.path)
-                self.pair.session.unwatch(stream.path, stream.mode, stream.watcher)
+                stream.take_back()
         for change, path in changes:
             self.change(change, path)
         if lost_again:
@@ -213,22 +238,17 @@ class InFlight(RuleBasedStateMachine):
             self.pair.receive()
             self.pair.cut()
         self.pair.connect()
+        self.recent.clear()
         for stream in self.streams:
-            stream.owed.clear()
-            stream.watcher.events.clear()
+            # Nothing is owed of what was missed, and it may be told what is fired for one-shot watches.
+            stream.forget()
 
     # What must hold ---------------------------------------------------------------------------------------------------
 
     def end(self, stream: Stream) -> None:
-        """It is watched no more. What is under way to it may still come or not; what came was right."""
+        """It is watched no more. What is under way to it will not come any more; what came was right."""
         self.streams.remove(stream)
-        told = [event for event in stream.watcher.told if event in stream.owed]
-        assert told == stream.owed[: len(told)]
-
-    def strip(self, path: str) -> None:
-        self.stripping.add(path)
-        for read in self.reads:
-            read.stripped = read.stripped or read.path == path
+        assert is_within(stream.watcher.told, stream.before + stream.owed)
 
     @rule()
     def settle(self) -> None:
@@ -239,13 +259,13 @@ class InFlight(RuleBasedStateMachine):
         assert pair.server is not None, "the connection was lost"
         self.check_reads()
         for stream in self.streams:
-            assert stream.is_confirmed
-            told = stream.watcher.told
-            assert told[len(told) - len(stream.owed) :] == stream.owed, stream
-            stream.owed.clear()
-            stream.watcher.events.clear()
+            told, early = stream.watcher.told, len(stream.watcher.told) - len(stream.owed)
+            assert early >= 0, stream
+            assert told[early:] == stream.owed, stream
+            assert is_within(told[:early], stream.before), stream
+            stream.forget()
+        self.recent.clear()
         self.check_server()
-        self.stripping.clear()
 
     def teardown(self) -> None:
         self.settle()
@@ -264,8 +284,7 @@ class InFlight(RuleBasedStateMachine):
             kind = "child" if read.kind == "child" else "data"
             changed = any(zxid > read.zxid for zxid in self.history.get((kind, read.path), ()))
             if told and not told[0].endswith("_REMOVED"):
-                # What a removal took along is registered again with a look back, which may see what the read has seen.
-                assert changed or read.stripped, read
+                assert changed, read
 
     def check_server(self) -> None:
         """Everything that somebody waits for is watched at the server."""

@@ -15,7 +15,6 @@ from hypothesis import HealthCheck, Phase, settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from terzetto.client import AddWatchMode, EventType, WatcherType
-from terzetto.client._pending import Request
 from terzetto.client.wire import Opcode, records as r
 from terzetto.client.wire.multi import MultiOp
 from terzetto.client.wire.operations import EXISTS, GET_CHILDREN, GET_DATA, Operation
@@ -38,12 +37,6 @@ Told = list[tuple[str, str]]
 
 def parent_of(path: str) -> str:
     return path.rpartition("/")[0] or "/"
-
-
-def add_watch(pair: SessionPair, path: str, mode: AddWatchMode, watcher: Watcher) -> Request:
-    """As the client does it."""
-    operation, fields = pair.session.watches.add_persistent(path, mode, watcher)
-    return pair.submit(operation, *fields, path=path)
 
 
 class Promise:
@@ -160,7 +153,7 @@ class Settled(RuleBasedStateMachine):
     @rule(path=places, mode=modes)
     def watch(self, path: str, mode: AddWatchMode) -> None:
         watcher = self.watcher()
-        add_watch(self.pair, path, mode, watcher)
+        self.pair.add_watch(path, mode, watcher)
         self.pair.pump()
         self.promise.persistent[mode][path].add(watcher)
 
@@ -168,11 +161,11 @@ class Settled(RuleBasedStateMachine):
     def change_ones_mind(self, path: str, mode: AddWatchMode, sent: bool) -> None:
         """A registration is cancelled, before or after it was sent."""
         watcher = self.watcher()
-        request = add_watch(self.pair, path, mode, watcher)
+        request, take_back = self.pair.add_watch(path, mode, watcher)
         if sent:
             self.pair.send()
         self.pair.session.withdraw(request)
-        self.pair.session.unwatch(path, mode, watcher)
+        take_back()
         self.pair.pump()
 
     @rule(data=st.data(), path=places, mode=modes)

@@ -1,0 +1,233 @@
+"""`zk.defer_delete`: deletions that outlive their caller, and end with success, the session or the client."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from terzetto.client import KazooState
+from terzetto.client.wire import Opcode
+
+from .holdings import drained, holdings
+from .memory_server import Door, MemoryEnsemble, in_turn, pass_time, settle, until
+from .server_link import Code, Fault, every, nth
+
+
+@pytest.fixture(autouse=True)
+def _log_level(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "terzetto.client")
+
+
+def _warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_it_returns_at_once_and_deletes_in_the_background(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    ensemble.realm.create("/a")
+    async with ensemble.open() as zk:
+        zk.defer_delete("/a")
+        assert holdings(zk).deletions == 1
+        assert "/a" in ensemble.realm.znodes
+        await settle()
+        assert "/a" not in ensemble.realm.znodes
+        assert holdings(zk).deletions == 0
+
+
+async def test_the_cancellation_of_its_caller_does_not_stop_it(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    ensemble.realm.create("/a")
+    async with ensemble.open() as zk:
+        ensemble.latency = 1.0
+        with trio.CancelScope() as scope:
+            zk.defer_delete("/a")
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+        assert scope.cancelled_caught
+        await pass_time(2.0)
+        assert "/a" not in ensemble.realm.znodes
+
+
+async def test_the_cancellation_of_the_whole_program_does_not_stop_it(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    ensemble.realm.create("/a")
+    with trio.CancelScope() as scope:
+        async with ensemble.open() as zk:
+            ensemble.latency = 1.0
+            zk.defer_delete("/a")
+            scope.cancel()
+    assert "/a" not in ensemble.realm.znodes
+    assert not ensemble.realm.sessions
+
+
+async def test_many_run_at_the_same_time(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    for number in range(20):
+        ensemble.realm.create(f"/a{number}")
+    async with ensemble.open() as zk:
+        ensemble.latency = 1.0
+        for number in range(20):
+            zk.defer_delete(f"/a{number}")
+        assert holdings(zk).deletions == 20
+        start = trio.current_time()
+        await until(lambda: holdings(zk).deletions == 0)
+        assert trio.current_time() - start < 3.0
+    assert not [path for path in ensemble.realm.znodes if path.startswith("/a")]
+
+
+async def test_a_prefix_deletes_the_children_whose_names_start_with_it(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    for path in ("/app", "/app/locks", "/app/locks/mine-1", "/app/locks/mine-2", "/app/locks/other-3", "/app/mine-4"):
+        ensemble.realm.create(path)
+    async with ensemble.open(chroot="/app") as zk:
+        zk.defer_delete("/locks", prefix="mine-")
+        await settle()
+        assert ensemble.realm.children("/app/locks") == ["other-3"]
+        assert "/app/mine-4" in ensemble.realm.znodes
+        # The create may have been committed through another server, so this one is made as new first.
+        assert ensemble.opcodes()[-4:] == [Opcode.SYNC, Opcode.GET_CHILDREN, Opcode.DELETE, Opcode.DELETE]
+        zk.defer_delete("/", prefix="mine-")
+        await settle()
+        assert "/app/mine-4" not in ensemble.realm.znodes
+
+
+@pytest.mark.parametrize("prefix", [None, "x"])
+async def test_a_znode_that_is_gone_is_fine(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, prefix: str | None
+) -> None:
+    async with ensemble.open() as zk:
+        before = await drained(zk)
+        zk.defer_delete("/gone", prefix=prefix)
+        await settle()
+        assert await drained(zk) == before
+    assert _warnings(caplog) == []
+
+
+async def test_a_child_that_others_delete_meanwhile_is_fine(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    for path in ("/a", "/a/x1", "/a/x2"):
+        ensemble.realm.create(path)
+    ensemble.rules.append(nth(1, Opcode.DELETE, Code(-101)))
+    async with ensemble.open() as zk:
+        zk.defer_delete("/a", prefix="x")
+        await settle()
+        assert ensemble.realm.children("/a") == ["x1"]
+    assert _warnings(caplog) == []
+
+
+@pytest.mark.parametrize(("code", "text"), [(-111, "znode has children"), (-102, "not permitted"), (-9999, "-9999")])
+async def test_what_cannot_succeed_is_logged_and_ended(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, code: int, text: str
+) -> None:
+    ensemble.realm.create("/a")
+    ensemble.rules.append(every(Opcode.DELETE, Code(code)))
+    async with ensemble.open() as zk:
+        zk.defer_delete("/a")
+        await settle()
+        assert holdings(zk).deletions == 0
+        await pass_time(10.0)
+    assert ensemble.opcodes().count(Opcode.DELETE) == 1
+    (warning,) = _warnings(caplog)
+    assert warning.startswith("/a could not be deleted")
+    assert text in warning
+
+
+@pytest.mark.parametrize("fault", [Fault.CUT, Fault.DO_AND_CUT, Code(-127)])
+async def test_what_may_succeed_later_is_tried_again(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture, fault: Any
+) -> None:
+    ensemble.realm.create("/a")
+    ensemble.rules.append(in_turn(Opcode.DELETE, fault, fault, fault))
+    async with ensemble.open() as zk:
+        zk.defer_delete("/a")
+        await until(lambda: holdings(zk).deletions == 0)
+        assert "/a" not in ensemble.realm.znodes
+        assert ensemble.opcodes().count(Opcode.DELETE) == 4
+    assert _warnings(caplog) == []
+
+
+async def test_a_deletion_left_while_suspended_is_made_after_the_reconnect(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    ensemble.realm.create("/a")
+    async with ensemble.open() as zk:
+        ensemble.shut(Door.REFUSES)
+        ensemble.cut()
+        await until(lambda: zk.state == KazooState.SUSPENDED)
+        zk.defer_delete("/a")
+        await pass_time(100.0)
+        assert holdings(zk).deletions == 1
+        ensemble.shut(Door.OPEN)
+        await until(lambda: holdings(zk).deletions == 0)
+        assert "/a" not in ensemble.realm.znodes
+
+
+async def test_it_ends_with_its_session_and_spares_the_next_one(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    ensemble.realm.create("/a")
+    async with ensemble.open() as zk:
+        ensemble.rules.append(nth(1, Opcode.DELETE, Fault.IGNORE))
+        zk.defer_delete("/a")
+        await settle()
+        first = zk.session_id
+        ensemble.expire(first)
+        await until(lambda: zk.session_id not in (0, first) and zk.connected)
+        await pass_time(10.0)
+        assert holdings(zk).deletions == 0
+        assert "/a" in ensemble.realm.znodes, "what the name means in another session is another's business"
+        assert ensemble.opcodes().count(Opcode.DELETE) == 1
+
+
+async def test_the_end_of_the_block_waits_for_it(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    ensemble.realm.create("/a")
+    async with ensemble.open(close_timeout=8.0) as zk:
+        ensemble.latency = 1.0
+        zk.defer_delete("/a")
+    assert "/a" not in ensemble.realm.znodes
+    assert ensemble.opcodes()[-2:] == [Opcode.DELETE, Opcode.CLOSE_SESSION]
+
+
+async def test_the_end_of_the_block_waits_for_it_within_close_timeout_and_still_closes(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    ensemble.realm.create("/a")
+    ensemble.rules.append(every(Opcode.DELETE, Code(-127)))
+    async with ensemble.open(close_timeout=8.0) as zk:
+        await zk.create("/mine", ephemeral=True)
+        zk.defer_delete("/a")
+        start = trio.current_time()
+    assert trio.current_time() - start <= 8.0
+    assert not ensemble.realm.sessions
+    assert "/mine" not in ensemble.realm.znodes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ({"path": "a"}, ValueError, "invalid path 'a': it must start with '/'"),
+        ({"path": 7}, TypeError, "path must be a str"),
+        ({"path": "/a", "prefix": ""}, ValueError, "prefix must be the beginning of a znode's name, not ''"),
+        ({"path": "/a", "prefix": "b/c"}, ValueError, "not 'b/c'"),
+        ({"path": "/a", "prefix": 1}, ValueError, "not 1"),
+    ],
+)
+async def test_bad_arguments_are_refused(
+    ensemble: MemoryEnsemble,
+    autojump_clock: MockClock,
+    arguments: dict[str, Any],
+    kind: type[Exception],
+    message: str,
+) -> None:
+    async with ensemble.open() as zk:
+        with pytest.raises(kind, match=message):
+            zk.defer_delete(**arguments)
+        assert holdings(zk).deletions == 0
