@@ -17,7 +17,7 @@ import trio
 
 from ._clock import Clock
 from ._core import RETRYABLE, ClientCore, SessionProof
-from ._hosts import parse_hosts
+from ._hosts import Endpoint, parse_hosts
 from ._pipeline import Pipeline
 from ._requests import Requests, check_watch
 from ._retry import RetryPolicy
@@ -86,6 +86,16 @@ class ZooKeeper:
     def is_over(self) -> bool:
         """Whether the client takes no more requests: closed, refused by the servers, or its only session is lost."""
         return self._core.session.is_over
+
+    @property
+    def server(self) -> Endpoint | None:
+        """The address connected to, `None` without a connection."""
+        return self._core.runner.endpoint
+
+    @property
+    def hosts(self) -> list[Endpoint]:
+        """The servers that are tried for the next connection: the connect string's, and what became known since."""
+        return list(self._core.runner.hosts.endpoints)
 
     @property
     def session_id(self) -> int:

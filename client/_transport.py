@@ -82,14 +82,14 @@ class Transport(Protocol):
 class SocketConnection:
     """A connection on a raw non-blocking socket: one system call to send, one to receive, no stream in between."""
 
-    __slots__ = ("_recv", "_send", "_socket", "peer")
+    __slots__ = ("_recv", "_send", "peer", "socket")
     sends_at_once = True
 
     def __init__(self, sock: socket.socket, peer: str) -> None:
         sock.setblocking(False)
         if sock.family != getattr(socket, "AF_UNIX", None):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._socket = sock
+        self.socket = sock
         self._send = sock.send
         self._recv = sock.recv
         self.peer = peer
@@ -108,13 +108,13 @@ class SocketConnection:
             sent = self.send_nowait(data)
             data = data[sent:]
             if data:
-                await trio.lowlevel.wait_writable(self._socket)
+                await trio.lowlevel.wait_writable(self.socket)
 
     async def receive(self) -> bytes:
         """See `Connection`."""
         # Waiting first is right nearly always; trying first would fail nearly always, at the price of a system call.
         while True:
-            await trio.lowlevel.wait_readable(self._socket)
+            await trio.lowlevel.wait_readable(self.socket)
             try:
                 return self._recv(RECEIVE_SIZE)
             except BlockingIOError:
@@ -122,9 +122,9 @@ class SocketConnection:
 
     async def aclose(self) -> None:
         """See `Connection`."""
-        if self._socket.fileno() != -1:
-            trio.lowlevel.notify_closing(self._socket)
-            self._socket.close()
+        if self.socket.fileno() != -1:
+            trio.lowlevel.notify_closing(self.socket)
+            self.socket.close()
         await trio.lowlevel.checkpoint()
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 
 from terzetto.client.errors import ConfigurationError
 
+from ..ensemble import start_ensemble
+
 EXTRA = ("rich", "yaml")
 """What the [cli] extra brings and the command needs."""
 
@@ -59,7 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     ensemble.set_defaults(run=_ensemble)
 
     demo = commands.add_parser("demo", help="the main job of a coordination service, live, on real servers")
-    demo.add_argument("--hosts", required=True, metavar="HOSTS", help="connect string of the servers")
+    demo.add_argument(
+        "--hosts", metavar="HOSTS", help="connect string of the servers (default: an ensemble of its own)"
+    )
     demo.set_defaults(run=_demo)
     return parser
 
@@ -67,7 +71,10 @@ def _parser() -> argparse.ArgumentParser:
 def _demo(chosen: argparse.Namespace) -> int:
     from .demo import run_demo
 
-    return run_demo(chosen.hosts)
+    if chosen.hosts is not None:
+        return run_demo(chosen.hosts)
+    with start_ensemble() as ensemble:
+        return run_demo(ensemble.hosts)
 
 
 def _server(chosen: argparse.Namespace) -> int:

@@ -103,6 +103,7 @@ class Demo:
                     break
             leave["billing"].set()
         expect(sorted(seen[:2]) == ["+billing", "+orders"] and seen[2:] == ["-orders"], f"discovery saw {seen}")
+        await zk.sync("/services", strict=True)  # the services were connected to servers of their own
         expect(await zk.get_children("/services") == [], "a service that has left is still registered")
         return "two services registered, one seen leaving"
 
@@ -117,9 +118,9 @@ class Demo:
         """A change of configuration reaches a running service."""
         await zk.create("/config", b'{"level": 0}')
         changes = 3
+        _, stat = await zk.get("/config")
         async with zk.watch("/config") as stream:
             for level in range(1, changes + 1):
-                _, stat = await zk.get("/config")
                 await zk.set("/config", json.dumps({"level": level}).encode(), version=stat.version)
                 expect(isinstance(await anext(stream), WatchedEvent), "no event for a change of the configuration")
                 data, stat = await zk.get("/config")

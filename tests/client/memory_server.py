@@ -153,10 +153,10 @@ class MemoryEnsemble:
         answer = self.four_letters.get(word, b"")
         if word == b"isro":
             answer = b"ro" if host in self.read_only else b"rw"
-        if answer is None:
-            await trio.sleep_forever()
-        else:
+        if answer is not None:
             await stream.send_all(answer)
+        else:
+            await stream.receive_some()
 
     async def _session(self, stream: trio.StapledStream[Any, Any], data: bytes, host: str) -> None:
         wake = _Wake()

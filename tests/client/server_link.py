@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from terzetto.client.values import ClientInfo
 from terzetto.client.wire import OPERATIONS, FrameBuffer, Opcode, codec, records as r
@@ -390,8 +390,9 @@ def _decode(opcode: int, data: bytes, position: int, end: int) -> Any:
 def _encoded(response: Any) -> bytes:
     if response is None:
         return b""
-    cls = cast("type[Any]", type(response))
-    return codec(cls).encode(response)
+    kind: Any = type(response)
+    body: bytes = codec(kind).encode(response)
+    return body
 
 
 def nth(number: int, opcode: int, fault: Fault | Code | Raw | Oversized) -> Rule:

@@ -12,6 +12,7 @@ from typing import Any, cast
 from terzetto.client import AddWatchMode, KazooException, WatchedEvent
 from terzetto.client._effects import Deliver, DropLink, SessionConfig, StateChanged
 from terzetto.client._pending import Request
+from terzetto.client._phases import Phase
 from terzetto.client._session import Session
 from terzetto.client.wire import Operation
 from terzetto.client.wire.operations import ADD_WATCH
@@ -126,11 +127,10 @@ class SessionPair:
     # The link ---------------------------------------------------------------------------------------------------------
 
     def connect(self, handshake_timeout: float = 5.0, **options: Any) -> ServerLink:
-        """A new connection to a server of the realm; lets everything happen."""
-        self.link_up(handshake_timeout, **options)
+        """A new connection to a server of the realm; lets everything happen, also that it ends again."""
+        server = self.link_up(handshake_timeout, **options)
         self.pump()
-        assert self.server is not None
-        return self.server
+        return server
 
     def link_up(self, handshake_timeout: float = 5.0, **options: Any) -> ServerLink:
         """A new connection, over which nothing has gone yet."""
@@ -186,6 +186,10 @@ class SessionPair:
         passed = max(due - self.now, 0.0)
         self.now += passed
         return passed
+
+    def is_in(self, phase: Phase) -> bool:
+        """A call, because type checkers believe that an attribute which was compared once keeps its value."""
+        return self.session.phase is phase
 
     # What was said ----------------------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 import trio
@@ -210,8 +211,7 @@ async def test_a_cancelled_read_leaves_at_most_its_own_one_shot_watch(
             _fresh(ensemble)
             await zk.sync("/")
             told: list[WatchedEvent] = []
-            watch = told.append
-            cancelled = await cancelled_after(steps, lambda watch=watch: ONE_SHOT[name](zk, watch))
+            cancelled = await cancelled_after(steps, partial(ONE_SHOT[name], zk, told.append))
             after = await drained(zk)
             # Sent before it was cancelled, it may have happened: then the next change ends it.
             assert after._replace(watches=0) == before

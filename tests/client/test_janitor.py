@@ -187,6 +187,22 @@ async def test_it_ends_with_its_session_and_spares_the_next_one(
         assert ensemble.opcodes().count(Opcode.DELETE) == 1
 
 
+async def test_a_session_that_ends_in_its_pause_ends_it(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    ensemble.realm.create("/a")
+    ensemble.rules.append(in_turn(Opcode.DELETE, *[Code(-127)] * 4))
+    async with ensemble.open() as zk:
+        zk.defer_delete("/a")
+        await until(lambda: ensemble.opcodes().count(Opcode.DELETE) == 4)
+        # The pause is 0.8 s now, and the next session is there sooner.
+        start, first = trio.current_time(), zk.session_id
+        ensemble.expire(first)
+        await until(lambda: zk.session_id not in (0, first) and zk.connected)
+        assert trio.current_time() - start < 0.7
+        await pass_time(10.0)
+        assert holdings(zk).deletions == 0
+        assert "/a" in ensemble.realm.znodes
+
+
 async def test_the_end_of_the_block_waits_for_it(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
     ensemble.realm.create("/a")
     async with ensemble.open(close_timeout=8.0) as zk:

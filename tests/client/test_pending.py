@@ -100,11 +100,9 @@ def test_requests_leave_in_call_order_and_joined() -> None:
 def test_nothing_of_the_users_leaves_before_the_queue_opens() -> None:
     queue = RequestQueue(10)
     queue.unsent.append(get(1))
-    assert not queue.has_output
-    assert queue.take(LIMIT) == b""
+    assert send_all(queue) == b""
     queue.control.append(ping())
-    assert queue.has_output
-    assert queue.take(LIMIT) == ping().frame
+    assert send_all(queue) == ping().frame
 
 
 def test_the_sessions_own_requests_go_first() -> None:

@@ -165,7 +165,7 @@ def test_an_unknown_code_is_an_error_of_that_request_only(pair: SessionPair) -> 
     assert isinstance(odd.error, UnknownServerError)
     assert (odd.error.server_code, odd.error.path) == (-9999, "/a")
     assert good.value.data == b"data"
-    assert pair.session.phase is Phase.CONNECTED
+    assert pair.is_in(Phase.CONNECTED)
 
 
 def test_an_error_answer_has_no_record_and_what_follows_is_not_one(pair: SessionPair) -> None:
@@ -202,7 +202,7 @@ def test_a_withdrawn_request_is_matched_and_dropped(pair: SessionPair) -> None:
     pair.session.withdraw(requests[1])
     pair.pump()
     assert pair.completed == [requests[0], requests[2]]
-    assert pair.session.phase is Phase.CONNECTED
+    assert pair.is_in(Phase.CONNECTED)
     assert not pair.session.queue.sent
 
 
@@ -236,7 +236,7 @@ def test_events_of_unknown_types_are_passed_over(pair: SessionPair) -> None:
         pair.server.send(event_frame(kind, "/a"))
     pair.pump()
     assert watcher.events == []
-    assert pair.session.phase is Phase.CONNECTED
+    assert pair.is_in(Phase.CONNECTED)
 
 
 @pytest.mark.parametrize(("zxid", "expected"), [(-1, None), (0, None), (0x500, 0x500)])
@@ -265,7 +265,7 @@ def test_a_wrong_xid_is_fatal(pair: SessionPair) -> None:
         f"the server answered request {second.xid} where the answer to request {first.xid} was due"
     )
     pair.pump()
-    assert pair.session.phase is Phase.DISCONNECTED
+    assert pair.is_in(Phase.DISCONNECTED)
     assert [type(request.error).__name__ for request in (first, second)] == ["ConnectionLoss"] * 2
     assert first.error is not None
     assert first.error.__cause__ is pair.dropped or pair.dropped is None
@@ -363,7 +363,7 @@ def test_nothing_is_taken_after_close(pair: SessionPair) -> None:
     closing.waiter = "the shell"
     pair.pump()
     assert pair.completed == [last, closing]
-    assert pair.session.phase is Phase.CLOSED
+    assert pair.is_in(Phase.CLOSED)
     assert pair.session.session_id == 0
     assert pair.realm.sessions == {}
     with pytest.raises(ConnectionClosedError):

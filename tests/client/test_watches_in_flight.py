@@ -317,6 +317,7 @@ SHORT = settings(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machine", [InFlight, InFlight39])
 def test_nothing_is_missed_whatever_is_on_its_way(machine: type[InFlight]) -> None:
     run_state_machine_as_test(machine, settings=SHORT)

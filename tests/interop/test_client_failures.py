@@ -48,9 +48,8 @@ async def in_thread(function: Callable[[], object]) -> None:
 
 def server_of(ensemble: RealEnsemble, zk: ZooKeeper) -> RealServer:
     """The server that the client is connected to."""
-    endpoint = zk._core.runner.endpoint
-    assert endpoint is not None
-    return next(server for server in ensemble.servers.values() if server.address == str(endpoint))
+    assert zk.server is not None
+    return next(server for server in ensemble.servers.values() if server.address == str(zk.server))
 
 
 async def wait_for_state(zk: ZooKeeper, wanted: str) -> None:
@@ -438,18 +437,17 @@ async def test_reconfig_and_tracking(own_ensemble: OwnEnsemble) -> None:
         assert stat.version == -1
         newcomer = await trio.to_thread.run_sync(ensemble.add_server)
         await in_thread(newcomer.start)
+        changed: bytes | None = None
         with trio.fail_after(BOUND):
-            while True:
+            while changed is None:
                 try:
                     changed, _ = await zk.reconfig(joining=f"server.{newcomer.sid}={newcomer.specification()}")
-                    break
                 except (ConnectionLoss, NewConfigNoQuorumError, ReconfigInProcessError):
                     await zk.sync("/")  # the newcomer is not up to date yet
-        assert changed is not None
         assert changed.count(b"server.") == 4
         known: set[str] = set()
         with trio.fail_after(BOUND):
             while len(known) != 4:
                 await zk.exists("/")
-                known = {str(endpoint) for endpoint in zk._core.runner.hosts.endpoints}
+                known = {str(endpoint) for endpoint in zk.hosts}
         assert newcomer.address in known

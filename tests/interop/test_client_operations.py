@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 import trio
@@ -33,6 +34,7 @@ from terzetto.client import (
     RolledBackError,
     RuntimeInconsistency,
     UnimplementedError,
+    ZnodeStat,
     ZooKeeper,
     make_digest_acl,
     open_zookeeper,
@@ -70,8 +72,9 @@ async def test_create_in_all_seven_modes(zk: ZooKeeper) -> None:
 
 
 @pytest.mark.parametrize("how", [{}, {"container": True}, {"ttl": 60.0}, {"ephemeral": True, "sequence": True}])
-async def test_create_with_stat(zk: ZooKeeper, how: dict[str, object]) -> None:
-    path, stat = await zk.create("/n", b"abc", include_data=True, **how)  # type: ignore[call-overload]
+async def test_create_with_stat(zk: ZooKeeper, how: dict[str, Any]) -> None:
+    created: tuple[str, ZnodeStat] = await zk.create("/n", b"abc", include_data=True, **how)
+    path, stat = created
     assert await zk.get(path) == (b"abc", stat)
     assert (stat.data_length, stat.version, stat.czxid) == (3, 0, stat.mzxid)
 

@@ -35,10 +35,11 @@ def secure_server(own_zookeeper: OwnZooKeeper, authority: trustme.CA, tmp_path: 
 
 def context(authority: trustme.CA, *, certificate_of: trustme.CA | None = None) -> ssl.SSLContext:
     """A client's context that trusts the authority and has a certificate of the other one."""
-    tls = ssl.create_default_context()
-    authority.configure_trust(tls)
+    tls = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
     if certificate_of is not None:
-        certificate_of.issue_cert("client.example.org", common_name="client one").configure_cert(tls)
+        certificate = certificate_of.issue_cert("client.example.org", common_name="client one")
+        with certificate.private_key_and_cert_chain_pem.tempfile() as both:
+            tls.load_cert_chain(both)
     return tls
 
 

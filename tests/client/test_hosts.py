@@ -1,0 +1,93 @@
+"""Connect strings, the order of servers, and the pauses between rounds."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import tenacity
+from hypothesis import given, strategies as st
+
+from terzetto.client import ConfigurationError, Endpoint
+from terzetto.client._hosts import FullJitter, HostList, parse_hosts
+
+SERVERS = [Endpoint("a", 1, "a"), Endpoint("b", 2, "b"), Endpoint("c", 3, "c")]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "addresses", "chroot"),
+    [
+        ("localhost", ["localhost:2181"], None),
+        ("h1:1,h2:2", ["h1:1", "h2:2"], None),
+        (" h1:1 , h2 ", ["h1:1", "h2:2181"], None),
+        ("h1:1,h2:2/app/x", ["h1:1", "h2:2"], "/app/x"),
+        ("h1:1/", ["h1:1"], None),
+        ("[::1]:2181", ["[::1]:2181"], None),
+        ("[::1],[fe80::1]:5/a", ["[::1]:2181", "[fe80::1]:5"], "/a"),
+        (["h1:1", "h2:2"], ["h1:1", "h2:2"], None),
+        (("h1:1", "h2:2", "/app"), ["h1:1", "h2:2"], "/app"),
+        (["[::1]:9"], ["[::1]:9"], None),
+    ],
+)
+def test_connect_strings(hosts: str | list[str], addresses: list[str], chroot: str | None) -> None:
+    endpoints, found = parse_hosts(hosts)
+    assert [str(endpoint) for endpoint in endpoints] == addresses
+    assert found == chroot
+    assert all(endpoint.server_name == endpoint.host for endpoint in endpoints)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "rule"),
+    [
+        ("", "empty entry"),
+        ("h1:1,,h2:2", "empty entry"),
+        ("/app", "empty entry"),
+        ([], "name no server"),
+        ("h:0", "'0' is not a number from 1 to 65535"),
+        ("h:65536", "'65536' is not a number"),
+        ("h:x", "'x' is not a number"),
+        ("h:", "'' is not a number"),
+        ("h:\N{SUPERSCRIPT TWO}", "is not a number"),
+        ("::1", "an IPv6 address stands in brackets"),
+        ("[::1", "expected '[address]:port'"),
+        ("[::1]x", "expected '[address]:port'"),
+        (":2181", "expected a host name"),
+        ("a b:1", "expected a host name"),
+        ("a\0b", "expected a host name"),
+        ("x" * 64, "is no host name"),
+        ("ws://gateway/zk", "this scheme of address is not supported"),
+        ("h:1/a//b", "empty element"),
+        ([1], "must be a str"),
+    ],
+)
+def test_what_is_no_connect_string_is_refused_by_name_and_rule(hosts: str | list[str], rule: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_hosts(hosts)
+    assert rule in str(caught.value)
+
+
+def test_a_round_has_every_server_once_in_the_order_given_or_any() -> None:
+    plain = HostList(SERVERS, random.Random(1), shuffle=False)
+    assert plain.next_round() == SERVERS
+    shuffled = HostList(SERVERS, random.Random(1))
+    rounds = [shuffled.next_round() for _ in range(50)]
+    assert all(sorted(order, key=str) == SERVERS for order in rounds)
+    assert {order[0] for order in rounds} == set(SERVERS)
+    assert shuffled.endpoints == SERVERS
+    assert len(shuffled) == 3
+
+
+@given(seed=st.integers(0, 1000), attempts=st.integers(1, 40), maximum=st.floats(0.1, 30))
+def test_pauses_grow_and_stay_below_the_maximum(seed: int, attempts: int, maximum: float) -> None:
+    def pause(rng: random.Random) -> list[float]:
+        wait = FullJitter(rng, initial=0.1, maximum=maximum)
+        state = tenacity.RetryCallState(tenacity.AsyncRetrying(), None, (), {})
+        found: list[float] = []
+        for number in range(1, attempts + 1):
+            state.attempt_number = number
+            found.append(wait(state))
+        return found
+
+    pauses = pause(random.Random(seed))
+    assert all(0 <= length <= min(maximum, max(0.1, 0.1 * 2**number)) for number, length in enumerate(pauses))
+    assert pauses == pause(random.Random(seed))
