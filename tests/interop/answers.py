@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from terzetto.client.errors import WireError
 from terzetto.client.values import ACL, ZnodeStat
@@ -132,11 +132,11 @@ class World:
         if isinstance(value, ZnodeStat):
             owner = value.ephemeralOwner
             return value._replace(ctime=0, mtime=0, ephemeralOwner=self.sessions.get(owner, owner) + 1 if owner else 0)
-        masked = _MASKS.get(type(value))
+        masked = _MASKS.get(cast("type[object]", type(value)))
         if masked is not None:
             return masked(self, value)
-        if isinstance(value, tuple) and hasattr(value, "_fields"):
-            return tuple(self.mask(part) for part in value)
+        if isinstance(value, tuple):
+            return tuple(self.mask(part) for part in cast("tuple[Any, ...]", value))
         return value
 
 

@@ -99,13 +99,13 @@ DIFFERENCES: Sequence[Difference] = (
     ),
     Difference(
         "client-delete-container",
-        "opcode 20 from a client deletes any empty znode, whatever its ACL says",
+        "opcode 20 from a client is taken for a write: -8 (its path is misread), which costs a zxid",
         "-6, and the connection is closed",
-        "it belongs to the server's own sweep",
+        "it belongs to the server's own sweep, which asks no ACL",
     ),
     Difference(
         "null-watch",
-        "addWatch with a null path is answered -5 and leaves an entry that nobody can remove",
+        "addWatch with a null path is answered 0 and leaves an entry that nobody can remove",
         "-5, and nothing is left",
         "a leak",
     ),
@@ -117,8 +117,8 @@ DIFFERENCES: Sequence[Difference] = (
     ),
     Difference(
         "not-utf8",
-        "bytes that are no UTF-8 become U+FFFD in a string",
-        "-5",
+        "bytes that are no UTF-8 become U+FFFD in a string, which no path may hold: -8, -101 or an echo of it",
+        "-5; exists, getData and getChildren as there",
         "two different names would become one",
     ),
 )

@@ -119,7 +119,8 @@ class RawClient:
     def next_reply(self) -> Frame:
         """The next frame behind the handshake. Raises `Closed`."""
         frame = self.read_frame()
-        return Frame(*_HEADER.unpack_from(frame), frame[_HEADER.size :])
+        xid, zxid, err = _HEADER.unpack_from(frame)
+        return Frame(xid, zxid, err, frame[_HEADER.size :])
 
     def read_until(self, xid: int, replies: int = 1) -> list[Frame]:
         """Frames up to the given number of replies with this xid. Raises `Closed` with the frames until then."""

@@ -15,9 +15,9 @@ from terzetto.client.values import ACL, Id
 from terzetto.client.wire import Opcode, codec, records as r
 from terzetto.client.wire.multi import READ_REQUESTS, WRITE_REQUESTS, MultiOp, encode_requests
 
-PATHS = ("/a", "/b", "/a/x", "/a/y", "/a/x/deep", "/b/z", "/c", "/é", "/a/x/deep/er", "/q", "/q/1")
+PATHS: Sequence[str] = ("/a", "/b", "/a/x", "/a/y", "/a/x/deep", "/b/z", "/c", "/é", "/a/x/deep/er", "/q", "/q/1")
 OPEN_PATHS = ("/c", "/q")
-PERSISTENT_PATHS = ("/p", "/p/1", "/p/2", "/p/1/in")
+PERSISTENT_PATHS: Sequence[str] = ("/p", "/p/1", "/p/2", "/p/1/in")
 BAD_PATHS = (
     "", "a", "/a/", "/a//b", "/a/../b", "/./a", "/a\x00b", "/a\x01", "/\ud7ff\uf8ff", "/zookeeper",
     "/zookeeper/config", "/zookeeper/quota", "/", "/nowhere/at/all", "//", "/...",
@@ -260,7 +260,9 @@ class Requests:
             return Opcode.SET_WATCHES, codec(r.SetWatches).encode(r.SetWatches(zxid, *lists)), ()
         plain = [path for path in PERSISTENT_PATHS if PERSISTENT_PATHS.index(path) % 2 == 0]
         deep = [path for path in PERSISTENT_PATHS if path not in plain]
-        return Opcode.SET_WATCHES2, codec(r.SetWatches2).encode(r.SetWatches2(zxid, *lists, plain[:1], deep[:1])), ()
+        data, exist, child = lists
+        record = r.SetWatches2(zxid, data, exist, child, plain[:1], deep[:1])
+        return Opcode.SET_WATCHES2, codec(r.SetWatches2).encode(record), ()
 
     def auth(self) -> tuple[int, bytes, tuple[int, ...]]:
         """auth, mostly with a digest."""

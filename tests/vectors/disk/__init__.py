@@ -54,8 +54,12 @@ def directories() -> list[GoldenDirectory]:
 
 def _read(path: Path) -> GoldenDirectory:
     told = json.loads(path.read_text(encoding="utf-8"))
-    znodes = {name: _znode(row) for name, row in told["znodes"].items()}
-    return GoldenDirectory(path.parent, told["server"], told["last_zxid"], znodes)
+    return GoldenDirectory(path.parent, told["server"], told["last_zxid"], parse_znodes(told["znodes"]))
+
+
+def parse_znodes(rows: dict[str, Any]) -> dict[str, GoldenZnode]:
+    """Znodes in the form of expected.json, and of `workload.read_tree`."""
+    return {path: _znode(row) for path, row in rows.items()}
 
 
 def _znode(row: dict[str, Any]) -> GoldenZnode:

@@ -12,8 +12,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from kazoo.client import KazooClient
-
 from tests.interop.zookeeper import SUPER_DIGEST, SUPER_DIGEST_PROPERTY, RealZooKeeper, ServerOptions
 
 from . import FOLDER
@@ -38,7 +36,7 @@ def _keep(server: RealZooKeeper, name: str, version: str, znodes: dict[str, Any]
     print(f"{name}: {', '.join(sorted(path.name for path in (target / _KEPT).iterdir()))}")
 
 
-def _write(zk: KazooClient, raw: RawSession, number: int) -> None:
+def _write(zk: Any, raw: RawSession, number: int) -> None:
     """One life's worth of writes: enough for a snapshot or two, and some behind the last."""
     if number == 0:
         write_kinds(zk, raw)

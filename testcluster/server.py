@@ -1,0 +1,492 @@
+"""One ZooKeeper server on trio: client ports, clocks, disk and the replicated state machine, joined.
+
+Decides when the state machine is asked what: a turn after each pass over the ports, a sync before each reply to a
+write, ticks for sessions, sweeps for containers and TTL znodes. Refuses to know what a request means (`processor.py`),
+how a connection is carried (`epoll_port.py`, `stream_port.py`) and what a file looks like (`storage`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import select
+import socket
+import time
+from collections.abc import Callable
+
+import trio
+
+from terzetto.client._hosts import Endpoint
+from terzetto.client._scopes import PlainNursery
+from terzetto.client._transport import Transport
+
+from . import fourletter
+from .config import ServerConfig
+from .connection import Connection
+from .datatree import DataTree
+from .epoll_port import EpollPort
+from .journal import Journal
+from .links import Link
+from .settings import ServerSettings
+from .standalone import Standalone
+from .storage.interface import Storage
+from .storage.schedule import SnapshotSchedule
+from .stream_port import StreamPort
+from .tls_port import TlsListener, tls_context
+from .txns import Txn
+from .view import View
+
+_log = logging.getLogger(__name__)
+
+DEADLINE_CHECK = 0.5
+"""Seconds between two looks at connections that must soon have a session, or be gone."""
+
+STOP_TIMEOUT = 5.0
+"""Seconds that a graceful stop may take to sync and answer what was received."""
+
+DIGEST_INTERVAL = 128
+DIGEST_LOG_MAX = 1024
+
+HAS_EPOLL = hasattr(select, "epoll")
+
+
+class ZooKeeperServer:
+    """One standalone server. `run` it in a nursery; it serves until `stop` or `kill`.
+
+    Args:
+        config: what a configuration file says; `data_dir` is of no account here.
+        storage: where the history is kept.
+        transport: listens for clients; None is TCP, on Linux by way of a private epoll object.
+        secret: session passwords are made with it; None makes them as ZooKeeper does.
+        chance: randomness for what is not secret.
+        clock: a monotonic clock in seconds.
+        wall_clock: seconds since the epoch.
+
+    Attributes:
+        config: see above.
+        ports: where clients connect, as soon as `run` has started: plain and TLS, None for a port there is not.
+        processor: the state machine, as soon as `run` has started.
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        *,
+        storage: Storage,
+        transport: Transport | None = None,
+        secret: bytes | None = None,
+        chance: random.Random | None = None,
+        clock: Callable[[], float] = trio.current_time,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.config = config
+        self.tree = DataTree()
+        self.chance = random.Random() if chance is None else chance
+        schedule = SnapshotSchedule(
+            self.chance, snap_count=config.snap_count, snap_size=config.snap_size_limit_kb * 1024
+        )
+        self.journal = Journal(storage, self.tree, schedule)
+        self.ports: tuple[int | None, int | None] = (None, None)
+        self.digests: list[tuple[int, int]] = []
+        self.connections_rejected = 0
+        self.sessionless_expired = 0
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.started_ms = 0
+        self.is_serving = False
+        self.has_served = False
+        self.view = View(self)
+        self.links: dict[Connection, Link] = {}
+        self.processor: Standalone
+        self._transport = transport
+        self._secret = secret
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._plain: EpollPort | StreamPort | None = None
+        self._secure: StreamPort | None = None
+        self._tls_listener: TlsListener | None = None
+        self._admin_listeners: list[trio.SocketListener] = []
+        self._clients: dict[str, int] = {}
+        self._touched: list[Link] = []
+        self._paused: set[Link] = set()
+        self._watched: set[Link] = set()
+        self._watch = trio.Event()
+        self._stalled: set[Link] = set()
+        self._go_on = trio.Event()
+        self._gate: trio.Event | None = None
+        self._stop = trio.Event()
+        self._killed = False
+        self._scope = trio.CancelScope()
+
+    # -- clocks
+
+    def now_ms(self) -> int:
+        """The monotonic clock in milliseconds."""
+        return int(self._clock() * 1000)
+
+    def wall_ms(self) -> int:
+        """The wall clock in milliseconds since the epoch."""
+        return int(self._wall_clock() * 1000)
+
+    # -- life
+
+    async def run(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
+        """Recovers, serves, and returns after `stop` or `kill`. Reports the client port when clients may connect.
+
+        Raises:
+            OSError: a port cannot be had.
+            StorageError: the history cannot be used, or a write failed.
+        """
+        try:
+            with self._scope:
+                await self.journal.recover()
+                self._make_processor()
+                await self._listen()
+                async with PlainNursery() as nursery:
+                    self._start_tasks(nursery)
+                    self.is_serving = self.has_served = True
+                    task_status.started(self.ports[0] or self.ports[1] or 0)
+                    await self._stop.wait()
+                    await self._finish()
+                    nursery.cancel_scope.cancel()
+        finally:
+            self.is_serving = False
+            self._close_ports()
+            # What a killed server had not synced must not be synced by its end; files are let go of in any case.
+            if self.journal.storage.blocks or not self._killed:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_TIMEOUT):
+                    await self.journal.close()
+
+    def _close_ports(self) -> None:
+        for port in (self._plain, self._secure):
+            if port is not None:
+                port.close()
+        for listener in self._admin_listeners:
+            listener.socket.close()
+
+    def _make_processor(self) -> None:
+        config = self.config
+        settings = ServerSettings(
+            server_id=config.sid or 1,
+            tick_ms=config.tick_ms,
+            min_session_timeout_ms=config.min_session_ms,
+            max_session_timeout_ms=config.max_session_ms,
+            max_frame=config.max_frame,
+            extended_types=config.extended_types,
+            enforce_quota=config.enforce_quota,
+            skip_acl=config.skip_acl,
+            reconfig_enabled=config.reconfig_enabled,
+            digest_super=config.super_digest,
+            digest_algorithm=config.digest_algorithm,
+            x509_acls=config.secure_client_port is not None,
+            x509_super=config.x509_super_user,
+            session_secret=self._secret,
+            container_unused_ms=config.container_max_never_used_ms,
+            tree_digest=config.digest_enabled,
+        )
+        self.started_ms = self.now_ms()
+        self.processor = Standalone(self.tree, settings, now_ms=self.started_ms)
+
+    def _start_tasks(self, nursery: trio.Nursery) -> None:
+        config = self.config
+        gate = self.gate
+        for port in (self._plain, self._secure):
+            if port is not None:
+                nursery.start_soon(port.serve, gate)
+        if self._tls_listener is not None:
+            nursery.start_soon(self._tls_listener.serve)
+        if self._admin_listeners:
+            from .admin_port import AdminPort
+
+            admin = AdminPort(self.view, config.admin_url, gate)
+            nursery.start_soon(admin.serve, self._admin_listeners)
+        nursery.start_soon(self._expire_sessions)
+        nursery.start_soon(self._sweep_znodes)
+        nursery.start_soon(self._check_deadlines)
+        nursery.start_soon(self._serve_stalled)
+        nursery.start_soon(self.journal.run_snapshots)
+        if self.journal.storage.blocks:
+            nursery.start_soon(self.journal.run, self._commit, gate)
+        if config.purge_hours:
+            nursery.start_soon(self.journal.run_purges, config.purge_hours * 3600.0)
+
+    async def _listen(self) -> None:
+        config = self.config
+        plain = secure = None
+        if config.client_port is not None:
+            plain = await self._listen_plain(config.client_address, config.client_port)
+        if config.secure_client_port is not None:
+            listener = await TlsListener.open(
+                config.secure_client_address, config.secure_client_port, tls_context(config.tls)
+            )
+            self._secure = StreamPort(self, self._admit, self.turn, secure=True)
+            self._secure.adopt(listener)
+            self._tls_listener = listener
+            secure = listener.endpoint.port
+        if config.admin_enabled:
+            from .admin_port import open_admin_listeners  # h11 and json take time that a server without does not have
+
+            self._admin_listeners = await open_admin_listeners(config.admin_address, config.admin_port)
+        self.ports = (plain, secure)
+
+    async def _listen_plain(self, host: str, port: int) -> int:
+        if self._transport is None and HAS_EPOLL:
+            listener = await open_listening_socket(host, port, self.config.listen_backlog)
+            self._plain = EpollPort(self, self._admit, self.turn)
+            self._plain.adopt(listener)
+            return int(listener.getsockname()[1])
+        transport = self._transport
+        if transport is None:
+            from terzetto.client._transport import TcpTransport
+
+            transport = TcpTransport()
+        found = await transport.listen(Endpoint(host, port, host))
+        self._plain = StreamPort(self, self._admit, self.turn)
+        self._plain.adopt(found)
+        return found.endpoint.port
+
+    async def _finish(self) -> None:
+        """Takes no more, and answers what was taken."""
+        for port in (self._plain, self._secure):
+            if port is not None:
+                port.stop_listening()
+        with trio.move_on_after(STOP_TIMEOUT):
+            await self.journal.wait_idle()
+        self.turn()
+        for link in list(self.links.values()):
+            link.finish()
+
+    def stop(self) -> None:
+        """Ends `run` gracefully: what was received is made durable and answered, sessions live on."""
+        self.resume()
+        self._stop.set()
+
+    def kill(self) -> None:
+        """Ends `run` at once, as SIGKILL would: what is not durable is lost."""
+        self._killed = True
+        self._scope.cancel()
+
+    def pause(self) -> None:
+        """Does nothing at all until `resume`, as after SIGSTOP: connections stay open and nobody is answered."""
+        if self._gate is None:
+            self._gate = trio.Event()
+
+    def resume(self) -> None:
+        """Goes on."""
+        if self._gate is not None:
+            self._gate.set()
+            self._gate = None
+
+    def gate(self) -> trio.Event | None:
+        """What to wait for while the server is paused."""
+        return self._gate
+
+    def drop_connections(self) -> int:
+        """Cuts every client off; the sessions live on. Returns how many there were."""
+        links = list(self.links.values())
+        alive = sum(not link.is_closing for link in links)
+        for link in links:
+            link.drop()
+        return alive
+
+    def expire_session(self, session_id: int) -> bool:
+        """Ends a session as if its client had been silent; False when there is no such session."""
+        found = self.processor.expire_session(session_id)
+        self.turn()
+        return found
+
+    # -- what links ask (see `links.Service`)
+
+    def open_connection(self, link: Link) -> Connection:
+        """See `links.Service`."""
+        now_ms = self.now_ms()
+        connection = self.processor.open(link.ip, now_ms=now_ms, certificate_subject=link.subject)
+        self.links[connection] = link
+        self._clients[link.ip] = self._clients.get(link.ip, 0) + 1
+        link.deadline_ms = now_ms + self.config.handshake_timeout_ms
+        self.watch(link)
+        return connection
+
+    def close_connection(self, link: Link) -> None:
+        """See `links.Service`."""
+        self.links.pop(link.connection, None)
+        self._watched.discard(link)
+        self._paused.discard(link)
+        self._stalled.discard(link)
+        left = self._clients.get(link.ip, 1) - 1
+        if left:
+            self._clients[link.ip] = left
+        else:
+            self._clients.pop(link.ip, None)
+        self.processor.hang_up(link.connection)
+
+    def receive(self, link: Link, data: bytes) -> None:
+        """See `links.Service`."""
+        self.bytes_received += len(data)
+        self.processor.receive(link.connection, data, self.now_ms())
+        self._touched.append(link)
+
+    def is_word(self, head: bytes) -> bool:
+        """See `links.Service`."""
+        return fourletter.is_word(head)
+
+    def answer_word(self, link: Link, word: bytes, argument: bytes) -> bytes:
+        """See `links.Service`."""
+        for traffic in (self.processor.traffic, link.connection.traffic):
+            traffic.received += 1
+        answer = fourletter.answer(self.view, word, argument).encode()
+        self.processor.traffic.sent += 1
+        return answer
+
+    def go_on(self, link: Link) -> None:
+        """Its output has left: what the processor kept of its input is looked at in the next pass."""
+        self._stalled.add(link)
+        self._go_on.set()
+
+    def watch(self, link: Link) -> None:
+        """Looks after a link's deadline from now on."""
+        self._watched.add(link)
+        self._watch.set()
+
+    def _admit(self, ip: str) -> bool:
+        config = self.config
+        full = 0 < config.max_client_connections <= self._clients.get(ip, 0)
+        if full or 0 < config.max_connections <= len(self.links):
+            self.connections_rejected += 1
+            return False
+        return True
+
+    @property
+    def tls_handshakes(self) -> int:
+        """TLS handshakes under way."""
+        return 0 if self._tls_listener is None else self._tls_listener.handshakes
+
+    # -- turns
+
+    def turn(self) -> None:
+        """Orders what was received, commits what need not wait for a disk, sends what there is to send."""
+        processor, journal = self.processor, self.journal
+        while txns := processor.prepare(self.wall_ms()):
+            journal.append(txns)
+            if journal.storage.blocks:
+                break
+            self._apply(journal.take_durable())
+        self._flush()
+
+    def _commit(self, txns: list[Txn]) -> None:
+        """Goes on after a sync."""
+        self._apply(txns)
+        self.turn()
+
+    def _apply(self, txns: list[Txn]) -> None:
+        self.processor.commit(txns, self.now_ms())
+        for txn in txns:
+            if txn.header.zxid % DIGEST_INTERVAL == 0:
+                # The tree may be ahead of this transaction by the rest of the batch.
+                digest = txn.digest.tree_digest if txn.digest is not None else self.tree.digest
+                self.digests.append((txn.header.zxid, digest))
+                del self.digests[:-DIGEST_LOG_MAX]
+
+    def _flush(self) -> None:
+        links = self.links
+        for connection in self.processor.take_flushable():
+            link = links.get(connection)
+            if link is not None:
+                link.flush()
+                if link.is_closing:
+                    self.watch(link)
+                elif connection.stalled and not link.unsent:
+                    self.go_on(link)
+        touched, self._touched = self._touched, []
+        if self._paused:
+            touched += self._paused
+        elif self.processor.outstanding == 0:
+            return
+        for link in touched:
+            wanted = self._must_wait(link.connection)
+            if wanted != link.is_paused:
+                link.set_paused(wanted)
+                (self._paused.add if wanted else self._paused.discard)(link)
+
+    def _must_wait(self, connection: Connection) -> bool:
+        if connection.paused:
+            return True
+        return connection.queued > 0 and self.processor.outstanding > self.config.global_outstanding_limit
+
+    async def _serve_stalled(self) -> None:
+        """Goes on with input that had to wait for output to leave, a bounded portion of each connection at a time."""
+        while True:
+            if not self._stalled:
+                self._go_on = trio.Event()
+                await self._go_on.wait()
+            await self._pass_gate()
+            stalled, self._stalled = self._stalled, set()
+            for link in stalled:
+                if link.is_open:
+                    self.receive(link, b"")
+            self.turn()
+            await trio.lowlevel.checkpoint()
+
+    # -- clocks' tasks
+
+    async def _pass_gate(self) -> None:
+        while self._gate is not None:
+            await self._gate.wait()
+
+    async def _expire_sessions(self) -> None:
+        tick_ms = self.config.tick_ms
+        while True:
+            wait_ms = min(max(0, self.processor.next_expiry_ms - self.now_ms()), tick_ms)
+            await trio.sleep(wait_ms / 1000)
+            await self._pass_gate()
+            now_ms = self.now_ms()
+            if now_ms < self.processor.next_expiry_ms:
+                continue
+            # After a long pause of the process, pings wait in the sockets that must count before anyone expires.
+            if isinstance(self._plain, EpollPort):
+                self._plain.drain()
+            await trio.lowlevel.checkpoint()
+            self.processor.expire(self.now_ms())
+            self.turn()
+
+    async def _sweep_znodes(self) -> None:
+        while True:
+            await trio.sleep(self.config.container_check_ms / 1000)
+            await self._pass_gate()
+            self.processor.sweep(self.wall_ms())
+            self.turn()
+
+    async def _check_deadlines(self) -> None:
+        while True:
+            if not self._watched:
+                self._watch = trio.Event()
+                await self._watch.wait()
+            await trio.sleep(DEADLINE_CHECK)
+            await self._pass_gate()
+            now_ms = self.now_ms()
+            for link in list(self._watched):
+                if link.connection.session_id and not link.is_closing:
+                    self._watched.discard(link)
+                elif now_ms >= link.deadline_ms:
+                    self.sessionless_expired += not link.is_closing
+                    link.drop()
+
+
+async def open_listening_socket(host: str, port: int, backlog: int = -1) -> socket.socket:
+    """A listening TCP socket; an empty host is every interface, IPv6 too where there is one.
+
+    Raises:
+        OSError: the address cannot be had.
+    """
+    backlog = backlog if backlog > 0 else 1024
+    try:
+        if not host:
+            dual = socket.has_dualstack_ipv6()
+            family = socket.AF_INET6 if dual else socket.AF_INET
+            return socket.create_server(("", port), family=family, backlog=backlog, dualstack_ipv6=dual)
+        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return socket.create_server(found[0][4][:2], family=found[0][0], backlog=backlog)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise OSError(error.errno, f"cannot listen at {host or '*'}:{port}: {reason}") from error

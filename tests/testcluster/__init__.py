@@ -1,0 +1,1 @@
+"""The ensemble: state machine, storage, shell."""
