@@ -17,7 +17,7 @@ from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, w
 from ._pending import Request
 from ._requests import Requests
 from ._runner import SessionRunner
-from .errors import AuthFailedError, ConnectionLoss, SessionExpiredError
+from .errors import AuthFailedError, ConnectionLoss, KazooException, SessionExpiredError
 from .values import ACL, ZnodeStat
 
 T_co = TypeVar("T_co", covariant=True)
@@ -136,9 +136,16 @@ class Pipeline:
         if self._broken:
             request.error = ConnectionLoss("an earlier request of the pipeline lost its connection", path=request.path)
             request.done = True
+            await trio.lowlevel.checkpoint()
             return request
         request.waiter = self
-        self._runner.session.submit(request)
+        try:
+            self._runner.session.submit(request)
+        except KazooException as error:
+            # The session has ended for good; like any other outcome, that is for the handle to tell.
+            request.waiter, request.error, request.done = None, error, True
+            await trio.lowlevel.checkpoint()
+            return request
         self._waiting.append(request)
         self._bytes += len(request.frame)
         self._since_flush += 1

@@ -148,15 +148,17 @@ class SessionRunner:
         data = self.session.queue.take(SEND_CHUNK)
         if not data:
             return
+        # Read first: a process that is stopped in between must not believe that it was heard later than it was.
+        now = self.clock.now()
         try:
             sent = connection.send_nowait(data)
         except OSError:
             # Not dropped here: this is the task of a caller that is about to park, which must not be woken before it
             # has. The writer meets the same error, in a task of ours.
-            self.session.sent_bytes(0, self.clock.now())
+            self.session.sent_bytes(0, now)
             self.wake_writer()
             return
-        self.session.sent_bytes(sent, self.clock.now())
+        self.session.sent_bytes(sent, now)
         if sent < len(data):
             self.wake_writer()
 
@@ -355,9 +357,9 @@ class SessionRunner:
         while True:
             while queue.has_output and self._connection is connection:
                 if connection.sends_at_once:
-                    data = queue.take(SEND_CHUNK)
+                    data, sending_at = queue.take(SEND_CHUNK), now()
                     sent = connection.send_nowait(data)
-                    session.sent_bytes(sent, now())
+                    session.sent_bytes(sent, sending_at)
                     if sent == len(data):
                         continue
                 # The link is full (or a stream): only what is handed over now counts as sent.

@@ -144,9 +144,7 @@ class Session:
         self._watch_requests.discard(path, mode, watcher)
 
     def unwatch_all(self, path: str, kind: WatcherType) -> tuple[bool, list[Request], list[Effect]]:
-        """Takes off all watchers of a kind: (whether there were any, the requests that tell the server, whom to
-        tell).
-        """
+        """Takes off all watchers of a kind: (whether there were any, requests that tell the server, whom to tell)."""
         found, requests = self._watch_requests.remove(path, kind)
         return found, requests, self._take_effects()
 

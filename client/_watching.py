@@ -136,15 +136,18 @@ class StateStream:
         return self
 
     async def __anext__(self) -> str:
-        if self._node is None:
+        node = self._node
+        if node is None:
             await trio.lowlevel.checkpoint()
             raise StopAsyncIteration
         if self._first:
-            await trio.lowlevel.checkpoint()
             self._first = False
-            return self._node.state
-        await self._node.changed.wait()
-        self._node = self._node.next
-        if self._node is None:
+            await trio.lowlevel.checkpoint()
+            return node.state
+        await node.changed.wait()
+        if self._node is node:
+            self._node = node.next
+        # Another task may have read this change while we waited; it is ours as well.
+        if node.next is None:
             raise StopAsyncIteration
-        return self._node.state
+        return node.next.state

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from terzetto.client.values import ClientInfo
 from terzetto.client.wire import OPERATIONS, FrameBuffer, Opcode, codec, records as r
 from terzetto.client.wire.multi import READ_REQUESTS, WRITE_REQUESTS, MultiResult, decode_requests, encode_results
-from terzetto.client.wire.operations import WATCH_XID
+from terzetto.client.wire.operations import RECORDS, WATCH_XID
 from terzetto.client.wire.primitives import LENGTH, REPLY_HEADER
 
 from .realm import CONFIG, Change, Realm, Refused
@@ -390,9 +390,7 @@ def _decode(opcode: int, data: bytes, position: int, end: int) -> Any:
 def _encoded(response: Any) -> bytes:
     if response is None:
         return b""
-    kind: Any = type(response)
-    body: bytes = codec(kind).encode(response)
-    return body
+    return RECORDS[type(response).__name__].encode(response)
 
 
 def nth(number: int, opcode: int, fault: Fault | Code | Raw | Oversized) -> Rule:

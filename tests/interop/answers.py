@@ -135,8 +135,9 @@ class World:
         masked = _MASKS.get(cast("type[object]", type(value)))
         if masked is not None:
             return masked(self, value)
+        parts: Any = value
         if isinstance(value, tuple):
-            return tuple(self.mask(part) for part in cast("tuple[Any, ...]", value))
+            return tuple(self.mask(part) for part in parts)
         return value
 
 

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from kazoo.client import KazooClient, KazooState
@@ -55,11 +55,12 @@ class Transcript:
             return (value.type, value.path)
         if isinstance(value, BaseException):
             return type(value).__name__
+        items: Any = value
         if isinstance(value, list):
-            masked: list[Any] = [self.masked(item) for item in cast("list[Any]", value)]
+            masked: list[Any] = [self.masked(item) for item in items]
             return sorted(masked) if masked and all(isinstance(item, str) for item in masked) else masked
         if isinstance(value, tuple):
-            return tuple(self.masked(item) for item in cast("tuple[Any, ...]", value))
+            return tuple(self.masked(item) for item in items)
         return value
 
 

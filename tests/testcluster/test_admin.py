@@ -24,8 +24,9 @@ def shape(value: Any) -> Any:
     """The value with the names of types in the place of plain values; a list is as its first item."""
     if isinstance(value, dict):
         return {key: shape(inner) for key, inner in cast("dict[str, Any]", value).items()}
+    items: Any = value
     if isinstance(value, list):
-        return [shape(item) for item in cast("list[Any]", value)[:1]]
+        return [shape(item) for item in items[:1]]
     return type(value).__name__
 
 
