@@ -309,7 +309,6 @@ class SessionRunner:
     async def _serve(self, connection: Connection, patience: float) -> bool:
         """Runs one connection to its end. True when it got as far as CONNECTED."""
         established = self.session.established
-        self.last_error = None
         self._connection = connection
         self.session.link_up(self.clock.now(), patience)
         crashed = False
