@@ -11,7 +11,7 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from terzetto.client import ConnectionLoss, NoNodeError, WireError
-from terzetto.client._pending import Request, RequestQueue
+from terzetto.client._pending import Request, RequestQueue, fail_all
 from terzetto.client.wire.operations import AUTH, AUTH_XID, DELETE, GET_DATA, PING, PING_XID, SET_DATA
 
 LIMIT = 128 * 1024
@@ -118,6 +118,8 @@ def test_a_chunk_is_limited_but_never_empty() -> None:
     size = len(get(1).frame)
     assert queue.take(1) == get(1).frame
     queue.sent_bytes(size, 0.0)
+    assert queue.take(size) == get(2).frame
+    queue.sent_bytes(0, 0.0)
     assert queue.take(size + 1) == get(2).frame + get(3).frame
 
 
@@ -128,6 +130,13 @@ def test_at_most_so_many_are_in_flight() -> None:
     assert not queue.has_output
     queue.answered(1)
     assert send_all(queue) == get(3).frame
+
+
+def test_as_many_go_out_together_as_there_is_room_for() -> None:
+    queue = opened(max_in_flight=4)
+    requests = [get(xid) for xid in range(1, 7)]
+    queue.unsent.extend(requests)
+    assert queue.take(LIMIT) == b"".join(request.frame for request in requests[:4])
 
 
 def test_the_sessions_own_requests_do_not_wait_for_room() -> None:
@@ -305,6 +314,8 @@ def test_a_lost_link_tells_what_may_have_left(cut: int) -> None:
     queue.unsent.append(requests[2])
     left = -(-cut // size)
     assert queue.lost() == (requests[:left], requests[left:])
+    assert queue.open is False
+    assert queue.lost() == ([], [])
     queue.open = True
     assert queue.idle
     assert not queue.has_output
@@ -316,6 +327,8 @@ def test_what_was_offered_and_never_reported_has_not_left() -> None:
     queue.unsent.extend(requests)
     queue.take(LIMIT)
     assert queue.lost() == ([], requests)
+    assert queue.lost() == ([], [])
+    assert queue.idle
 
 
 def test_what_nobody_waits_for_does_not_survive_the_link() -> None:
@@ -329,7 +342,7 @@ def test_what_nobody_waits_for_does_not_survive_the_link() -> None:
 
 def test_held_auth_answers_are_forgotten_with_the_link() -> None:
     queue = opened()
-    queue.unsent.extend([get(1), auth()])
+    queue.unsent.extend([get(1), auth(), auth()])
     send_all(queue)
     queue.answered_early()
     queue.lost()
@@ -341,6 +354,51 @@ def test_held_auth_answers_are_forgotten_with_the_link() -> None:
 
 def test_a_connection_loss_names_its_path() -> None:
     assert str(ConnectionLoss("gone", path="/a")) == "gone (/a)"
+
+
+def test_everyone_fails_with_an_error_of_his_own() -> None:
+    requests = [get(1, "/a"), get(2, "/b")]
+    cause = OSError("cable")
+    assert fail_all(requests, lambda: ConnectionLoss("gone"), outcome_unknown=True, cause=cause) == requests
+    for request in requests:
+        assert request.done
+        assert isinstance(request.error, ConnectionLoss)
+        assert (request.error.path, request.error.outcome_unknown) == (request.path, True)
+        assert request.error.__cause__ is cause
+    assert requests[0].error is not requests[1].error
+    certain = get(3)
+    fail_all([certain], ConnectionLoss, outcome_unknown=False)
+    assert isinstance(certain.error, ConnectionLoss)
+    assert certain.error.outcome_unknown is False
+
+
+def test_an_outcome_that_is_known_is_not_changed() -> None:
+    answered, refused, withdrawn = get(1), get(2), get(3)
+    answered.done = refused.done = True
+    answered.value = "answer"
+    error = refused.error = NoNodeError()
+    withdrawn.waiter = None
+    assert fail_all([answered, refused, withdrawn], ConnectionLoss, outcome_unknown=True) == [answered, refused]
+    assert (answered.error, answered.result()) == (None, "answer")
+    assert refused.error is error
+    assert error.__cause__ is None
+    assert isinstance(withdrawn.error, ConnectionLoss)
+
+
+def test_an_error_that_is_known_already_is_kept_with_the_cause_of_the_loss() -> None:
+    """The reply that was too large: known before the link is dropped for it."""
+    request, cause = get(1), OSError("cable")
+    error = request.error = NoNodeError(path="/kept")
+    fail_all([request], ConnectionLoss, outcome_unknown=True, cause=cause)
+    assert request.done
+    assert request.error is error
+    assert (error.path, error.outcome_unknown, error.__cause__) == ("/kept", False, cause)
+
+
+def test_an_error_of_its_own_kind_may_have_no_path() -> None:
+    request = get(1)
+    fail_all([request], lambda: WireError("odd"), outcome_unknown=True)
+    assert isinstance(request.error, WireError)
 
 
 # --- everything at once
