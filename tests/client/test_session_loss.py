@@ -303,6 +303,9 @@ def test_a_server_that_demands_sasl_is_the_end_and_says_so_in_order(pair: Sessio
         "AuthFailedError",
     ]
     assert pair.is_in(Phase.AUTH_FAILED)
+    # The server may leave the connection to us.
+    assert isinstance(pair.log[-1], AuthFailedError)
+    assert pair.server is None
 
 
 # --- closing

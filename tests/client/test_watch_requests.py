@@ -266,6 +266,84 @@ def test_the_change_of_children_is_not_missed_while_a_recursive_watch_leaves(pai
     assert recursive.events == []
 
 
+def test_a_recursive_watch_gives_way_without_a_change_told_twice_or_missed(pair: SessionPair) -> None:
+    above, plain, recursive = Watcher("above"), Watcher("plain"), Watcher("recursive")
+    pair.add_watch("/", RECURSIVE, above)
+    pair.add_watch("/a", PERSISTENT, plain)
+    pair.add_watch("/a", RECURSIVE, recursive)
+    pair.pump()
+    stop(pair)
+    pair.session.unwatch("/a", RECURSIVE, recursive)
+    pair.send()
+    pair.realm.create("/a/b")
+    pair.pump()
+    assert plain.told == [("CHILD", "/a")]
+    assert pair.server is not None
+    pair.server.resume()
+    pair.pump()
+    pair.realm.create("/a/c")
+    pair.pump()
+    assert plain.told == [("CHILD", "/a")] * 2
+    assert recursive.events == []
+
+
+def test_a_stream_goes_on_seeing_changes_of_children_in_the_next_session(pair: SessionPair) -> None:
+    plain, recursive = Watcher("plain", survives_session=True), Watcher("recursive", survives_session=True)
+    pair.add_watch("/a", PERSISTENT, plain)
+    pair.add_watch("/a", RECURSIVE, recursive)
+    pair.pump()
+    pair.realm.end_session(pair.session.session_id)
+    pair.pump()
+    pair.connect()
+    pair.connect()
+    pair.realm.create("/a/b")
+    pair.pump()
+    assert plain.told == [("CHILD", "/a")]
+    assert recursive.told == [("CREATED", "/a/b")]
+
+
+def test_an_ordinary_read_is_followed_by_nothing(pair: SessionPair) -> None:
+    request, take_back = pair.add_watch("/b", PERSISTENT, Watcher())
+    pair.pump()
+    assert request.done
+    take_back()
+    pair.pump()
+    for path in ("/a", "/b"):
+        pair.read(EXISTS, "exist", path, Watcher())
+    pair.pump()
+    assert opcodes(pair) == [Opcode.ADD_WATCH, Opcode.REMOVE_WATCHES, Opcode.EXISTS, Opcode.EXISTS]
+
+
+def test_a_removal_has_a_request_that_can_be_waited_for(pair: SessionPair) -> None:
+    pair.read(GET_DATA, "data", "/a", Watcher())
+    found, requests, effects = pair.session.unwatch_all("/a", WatcherType.ANY)
+    pair.apply(effects)
+    assert found
+    assert [request.operation.opcode for request in requests] == [Opcode.REMOVE_WATCHES]
+    pair.pump()
+    assert requests[0].done
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_look_back_that_is_over_does_not_hold_the_next_reconnect_back(pair: SessionPair, lost: bool) -> None:
+    stream, watcher = Watcher("stream"), Watcher("one")
+    pair.add_watch("/a", PERSISTENT, stream)
+    pair.read(GET_DATA, "data", "/a", watcher)
+    if lost:
+        pair.rules.append(nth(1, Opcode.EXISTS, Fault.CUT))
+    pair.session.unwatch("/a", PERSISTENT, stream)
+    pair.pump()
+    if lost:
+        pair.connect()
+    pair.realm.set("/")
+    pair.call(EXISTS, "/", False)
+    seen = pair.session.last_zxid
+    assert seen == pair.realm.zxid
+    pair.cut()
+    server = pair.connect()
+    assert [request.record.relative_zxid for request in server.received] == [seen]
+
+
 def test_without_a_connection_nobody_is_asked(pair: SessionPair) -> None:
     watcher = Watcher(survives_session=True)
     pair.add_watch("/a", PERSISTENT, watcher)

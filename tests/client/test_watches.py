@@ -185,8 +185,30 @@ def test_it_is_derived_until_the_server_has_given_the_recursive_watch_up(stays: 
     commands = table.discard_persistent("/a", RECURSIVE, "r")
     expected = ["c"] if stays is None else ["c", "p"]
     assert told(table.fire(EventType.CREATED, "/a/b", -1)) == [("CHILD", "/a", expected)]
+    table.register("child", "/a", "d", 5)
     table.answered(commands[0][0], "/a", commands[0][1][1])
     assert table.fire(EventType.CREATED, "/a/c", -1) == []
+
+
+@pytest.mark.parametrize("kind", [WatcherType.DATA, WatcherType.CHILDREN, WatcherType.PERSISTENT])
+def test_other_removals_leave_the_recursive_watch(kind: WatcherType) -> None:
+    table = WatchTable()
+    watch(table, "/a", RECURSIVE, "r")
+    table.register("child", "/a", "c", 5)
+    table.answered(REMOVE_WATCHES, "/a", kind)
+    assert told(table.fire(EventType.CREATED, "/a/b", -1))[1] == ("CHILD", "/a", ["c"])
+
+
+def test_where_the_server_gives_no_zxid_no_two_changes_are_the_same() -> None:
+    table = WatchTable()
+    watch(table, "/a", PERSISTENT, "p")
+    watch(table, "/a", RECURSIVE, "r")
+    table.fire(EventType.CREATED, "/a/b", -1)
+    assert told(table.fire(EventType.CHILD, "/a", -1)) == [("CHILD", "/a", ["p"])]
+    table.fire(EventType.CREATED, "/a/c", 0)
+    assert told(table.fire(EventType.CHILD, "/a", 0)) == [("CHILD", "/a", ["p"])]
+    table.fire(EventType.CREATED, "/a/d", 1)
+    assert table.fire(EventType.CHILD, "/a", 1) == []
 
 
 # --- taking back
@@ -356,6 +378,8 @@ def test_a_znode_that_is_gone_concerns_data_and_children_once(full: WatchTable) 
     full.register("child", "/a", "data", 5)
     assert [(event, list(who)) for event, who in full.missed("/a", None)] == [("DELETED", ["data", "child"])]
     assert full.missed("/b", None) == []
+    assert full.look_back("/a", WatcherType.ANY) == []
+    assert full.restore(7) == [(SET_WATCHES, (7, [], ["/b"], []))]
 
 
 def test_a_znode_that_has_appeared(full: WatchTable) -> None:
@@ -414,6 +438,19 @@ def test_a_path_longer_than_a_batch_has_one_of_its_own() -> None:
         [BATCH_CHARACTERS + 6],
         [2],
     ]
+
+
+def test_a_new_connection_reports_what_was_restored_on_it_and_nothing_else() -> None:
+    """A recursive watch that was given up without a connection is not there any more, one that was added is."""
+    table = WatchTable()
+    watch(table, "/a", RECURSIVE, "r")
+    watch(table, "/a", PERSISTENT, "p")
+    table.discard_persistent("/a", RECURSIVE, "r")
+    table.add_persistent("/b", RECURSIVE, "r")
+    table.add_persistent("/b", PERSISTENT, "p")
+    table.restore(7)
+    assert table.fire(EventType.CREATED, "/a/x", -1) == []
+    assert told(table.fire(EventType.CREATED, "/b/x", -1)) == [("CREATED", "/b/x", ["r"]), ("CHILD", "/b", ["p"])]
 
 
 # --- the end of the session
