@@ -2,38 +2,8 @@
 
 from __future__ import annotations
 
-from ._client import ZooKeeper as ZooKeeper
-from ._clock import (
-    BootClock as BootClock,
-    Clock as Clock,
-    RunClock as RunClock,
-)
-from ._core import SessionProof as SessionProof
-from ._effects import SaslMechanism as SaslMechanism
-from ._hosts import Endpoint as Endpoint
-from ._open import open_zookeeper as open_zookeeper
-from ._pipeline import (
-    Pipeline as Pipeline,
-    PipelineResult as PipelineResult,
-)
-from ._retry import RetryPolicy as RetryPolicy
-from ._transaction import (
-    ReadChildren as ReadChildren,
-    ReadData as ReadData,
-    Transaction as Transaction,
-)
-from ._transport import (
-    Connection as Connection,
-    Listener as Listener,
-    StreamConnection as StreamConnection,
-    TcpTransport as TcpTransport,
-    Transport as Transport,
-)
-from ._watching import (
-    StateStream as StateStream,
-    WatchCallback as WatchCallback,
-    WatchStream as WatchStream,
-)
+from typing import TYPE_CHECKING
+
 from .errors import (
     EXCEPTIONS as EXCEPTIONS,
     APIError as APIError,
@@ -107,6 +77,33 @@ from .values import (
     make_digest_acl_credential as make_digest_acl_credential,
 )
 
+if TYPE_CHECKING:
+    from ._names import (
+        BootClock as BootClock,
+        Clock as Clock,
+        Connection as Connection,
+        Endpoint as Endpoint,
+        Listener as Listener,
+        Pipeline as Pipeline,
+        PipelineResult as PipelineResult,
+        PlainNursery as PlainNursery,
+        ReadChildren as ReadChildren,
+        ReadData as ReadData,
+        RetryPolicy as RetryPolicy,
+        RunClock as RunClock,
+        SaslMechanism as SaslMechanism,
+        SessionProof as SessionProof,
+        StateStream as StateStream,
+        StreamConnection as StreamConnection,
+        TcpTransport as TcpTransport,
+        Transaction as Transaction,
+        Transport as Transport,
+        WatchCallback as WatchCallback,
+        WatchStream as WatchStream,
+        ZooKeeper as ZooKeeper,
+        open_zookeeper as open_zookeeper,
+    )
+
 __all__ = [
     "ACL",
     "ANYONE_ID_UNSAFE",
@@ -158,6 +155,7 @@ __all__ = [
     "Permissions",
     "Pipeline",
     "PipelineResult",
+    "PlainNursery",
     "QuotaExceededError",
     "ReadChildren",
     "ReadData",
@@ -199,3 +197,20 @@ __all__ = [
     "make_digest_acl_credential",
     "open_zookeeper",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+# Type checkers read the imports above; seeing this function, they would take any name at all.
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        # What needs trio is imported when it is first asked for: codec, values and errors are of use without.
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from . import _names
+
+        value = globals()[name] = getattr(_names, name)
+        return value

@@ -6,7 +6,6 @@ and results are kazoo's where async allows; docs/design has the table.
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -16,6 +15,7 @@ from typing import Any, Literal, TypeVar, overload
 import trio
 
 from ._clock import Clock
+from ._commands import ask_server, release_in
 from ._core import RETRYABLE, ClientCore, SessionProof
 from ._hosts import Endpoint, parse_hosts
 from ._pipeline import Pipeline
@@ -26,22 +26,14 @@ from ._trees import create_missing, delete_tree
 from ._watching import CallbackWatcher, StateStream, WatchCallback, WatchStream
 from .errors import (
     ConfigurationError,
-    ConnectionLoss,
-    KazooException,
     NoNodeError,
     NoWatcherError,
-    OperationTimeoutError,
     ZookeeperError,
 )
 from .paths import Chroot, parent
 from .values import ACL, AddWatchMode, ClientInfo, ServerVersion, WatcherType, ZnodeStat, check_acl
 
 T = TypeVar("T")
-
-COMMAND_TIMEOUT = 10.0
-"""Bound of a four-letter word's connection and answer, in seconds."""
-
-_VERSION = re.compile(r"^(?:Zookeeper version: |zookeeper\.version=)(\d+)\.(\d+)\.(\d+)", re.MULTILINE)
 
 
 class ZooKeeper:
@@ -86,6 +78,15 @@ class ZooKeeper:
     def is_over(self) -> bool:
         """Whether the client takes no more requests: closed, refused by the servers, or its only session is lost."""
         return self._core.session.is_over
+
+    def check_usable(self) -> None:
+        """Raises what every call would raise, if the client is over."""
+        self._core.session.check_usable()
+
+    @property
+    def last_error(self) -> BaseException | None:
+        """Why the last connection, or attempt at one, failed."""
+        return self._core.runner.last_error
 
     @property
     def server(self) -> Endpoint | None:
@@ -165,9 +166,12 @@ class ZooKeeper:
         """Takes a listener off; an unknown one is ignored."""
         self._core.runner.listeners.pop(listener, None)
 
-    def keep_proof(self) -> SessionProof:
-        """`with zk.keep_proof() as proof:` keeps a proof that the session is alive. What ownership rests on."""
-        return SessionProof(self._core)
+    def keep_proof(self, session_id: int | None = None) -> SessionProof:
+        """`with zk.keep_proof() as proof:` keeps a proof that the session is alive. What ownership rests on.
+
+        With `session_id` (a znode's `ephemeralOwner`) it is about that session, no other.
+        """
+        return SessionProof(self._core, session_id)
 
     # Views and servers ------------------------------------------------------------------------------------------------
 
@@ -195,30 +199,13 @@ class ZooKeeper:
             ConnectionLoss: there is no present server, or it hung up.
             OperationTimeoutError: no answer within 10 s.
         """
-        raw = cmd.encode() if isinstance(cmd, str) else cmd
-        if not isinstance(raw, bytes) or not re.fullmatch(rb"[a-z]{4}", raw):
-            raise ValueError(f"a command has four lower-case letters, like 'ruok', not {cmd!r}")
-        endpoint = self._core.runner.endpoint
-        if endpoint is None:
-            raise ConnectionLoss("there is no connection to send a command to")
-        try:
-            with trio.fail_after(COMMAND_TIMEOUT):
-                answer = await self._core.runner.four_letter(endpoint, raw)
-        except trio.TooSlowError:
-            raise OperationTimeoutError(f"{endpoint} did not answer {cmd!r} within {COMMAND_TIMEOUT} s") from None
-        except (OSError, trio.BrokenResourceError) as error:
-            raise ConnectionLoss(f"{endpoint} did not answer {cmd!r}: {error}") from error
-        return answer.decode("utf-8", "replace")
+        return await ask_server(self._core.runner, cmd)
 
     async def server_version(self) -> ServerVersion:
         """Release of the present server, from its `srvr` answer. Raises as `command`; `KazooException` if it says
         none.
         """
-        answer = await self.command(b"srvr")
-        found = _VERSION.search(answer)
-        if found is None:
-            raise KazooException(f"the server's answer to 'srvr' names no version: {answer[:200]!r}")
-        return ServerVersion(*(int(number) for number in found.groups()))
+        return release_in(await self.command(b"srvr"))
 
     # Calls ------------------------------------------------------------------------------------------------------------
 
@@ -543,6 +530,12 @@ class ZooKeeper:
         else:
             await trio.lowlevel.checkpoint()
 
+    def forget_watch(self, path: str, watch: WatchCallback) -> None:
+        """Takes back a one-shot watch of `get`, `exists` or `get_children`; it is not told. Others are ignored."""
+        watcher = CallbackWatcher(watch, self.chroot)
+        self._core.session.unwatch(self._requests.absolute(path), None, watcher)
+        self._core.runner.flush()
+
     @asynccontextmanager
     async def watch(
         self, path: str, *, recursive: bool = False, max_buffered: int = 1024
@@ -588,3 +581,13 @@ class ZooKeeper:
             raise ValueError(f"prefix must be the beginning of a znode's name, not {prefix!r}")
         session, first = self._core.session, self._core.session.resumable_id
         self._core.janitor.defer(self, path, prefix, lambda: session.resumable_id != first)
+
+
+def core_of(client: ZooKeeper) -> ClientCore:
+    """What stands behind a view, for the package's own shells."""
+    return client._core  # pyright: ignore[reportPrivateUsage]
+
+
+def requests_of(client: ZooKeeper) -> Requests:
+    """What builds a view's requests, for the package's own shells."""
+    return client._requests  # pyright: ignore[reportPrivateUsage]

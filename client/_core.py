@@ -1,5 +1,5 @@
 """What all views of one client share: the session and its runner, the janitor, streams, the state's history, the
-proof.
+proof and those who rest on it.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class ClientCore:
         self.max_request_size = max_request_size
         self.streams: dict[WatchStream, None] = {}
         self.states = StateNode(self.session.state)
+        self.guard = LapseGuard(self.session, self.clock)
         self.lapsed = trio.Event()
         """Replaced each time the state changes; waiters for the end of a proof look again then."""
         self._session_was_lost = False
@@ -52,6 +53,7 @@ class ClientCore:
             self.states = self.states.append(state)
         self.lapsed.set()
         self.lapsed = trio.Event()
+        self.guard.look()
         if state == KazooState.LOST:
             self._session_was_lost = True
         elif state == KazooState.CONNECTED:
@@ -82,9 +84,60 @@ class ClientCore:
         """No state follows; whoever waits for one is let go."""
         self.states.close()
         self.lapsed.set()
+        self.guard.look()
 
 
 RETRYABLE = (ConnectionLoss, ThrottledOpError)
+
+
+class LapseGuard:
+    """Cancels scopes when the proof that they rest on has lapsed. One task of the client serves all of them.
+
+    A scope's `deadline` is the guard's while the scope is guarded: set to the end of the proof, and moved on when the
+    proof is renewed. So trio itself cancels it in time, before any task that became ready meanwhile runs, also in a
+    process that was stopped. The guard looks at the clock at least every twentieth of the session timeout.
+    """
+
+    def __init__(self, session: Session, clock: Clock) -> None:
+        self._session = session
+        self._clock = clock
+        self._guarded: dict[trio.CancelScope, SessionProof] = {}
+        self._wanted = trio.Event()
+
+    def add(self, scope: trio.CancelScope, proof: SessionProof) -> None:
+        """Guards a scope from now on."""
+        self._guarded[scope] = proof
+        self._look_at(scope, proof)
+        self._wanted.set()
+
+    def discard(self, scope: trio.CancelScope) -> None:
+        """Guards it no more; its deadline is left without a limit."""
+        if self._guarded.pop(scope, None) is not None and not scope.cancel_called:
+            scope.deadline = math.inf
+
+    def look(self) -> None:
+        """Moves the deadlines to where the proofs are, and cancels what has none any more."""
+        for scope, proof in list(self._guarded.items()):
+            self._look_at(scope, proof)
+
+    def _look_at(self, scope: trio.CancelScope, proof: SessionProof) -> None:
+        left = proof.remaining()
+        if left > 0:
+            scope.deadline = trio.current_time() + left
+        else:
+            scope.cancel()
+            self._guarded.pop(scope, None)
+
+    async def run(self) -> None:
+        """Looks, as long as there is anything to guard. Without this task nothing is prolonged, which errs on the safe
+        side.
+        """
+        while True:
+            await self._wanted.wait()
+            self._wanted = trio.Event()
+            while self._guarded:
+                self.look()
+                await trio.sleep(max(self._session.timeout / 20, 0.01))
 
 
 class SessionProof:
@@ -95,13 +148,19 @@ class SessionProof:
     quarter of the session timeout. Source: the design notes on ownership.
     """
 
-    def __init__(self, core: ClientCore) -> None:
+    def __init__(self, core: ClientCore, session_id: int | None = None) -> None:
         self._core = core
+        self._session_id = session_id
+
+    @property
+    def session_over(self) -> bool:
+        """Whether the session that this is about is over, as far as the client knows."""
+        return self._session_id is not None and self._session_id != self._core.session.resumable_id
 
     @property
     def deadline(self) -> float:
         """Until when the session is proven to live; -inf when there is no proof."""
-        return self._core.session.proof.deadline
+        return -math.inf if self.session_over else self._core.session.proof.deadline
 
     def remaining(self) -> float:
         """Seconds until the deadline, 0 when it has passed."""
@@ -121,6 +180,17 @@ class SessionProof:
             # A short sleep looks at the clock again soon: it may go on while the machine sleeps, trio's does not.
             with trio.move_on_after(min(left, max(self._core.session.timeout / 20, 0.01))):
                 await self._core.lapsed.wait()
+
+    def guard(self, scope: trio.CancelScope) -> None:
+        """Has a cancel scope end with the proof, until `unguard`: cancelled when it lapses, at once when it has.
+
+        The scope's `deadline` is the client's meanwhile. Only within the block of `keep_proof` is a proof renewed.
+        """
+        self._core.guard.add(scope, self)
+
+    def unguard(self, scope: trio.CancelScope) -> None:
+        """Lets go of a guarded scope; an unknown one is ignored."""
+        self._core.guard.discard(scope)
 
     def __enter__(self) -> SessionProof:
         self._core.session.proof.hold(self._core.clock.now())

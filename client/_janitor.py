@@ -15,7 +15,7 @@ from typing import Protocol
 import tenacity
 import trio
 
-from ._hosts import FullJitter
+from ._backoff import FullJitter
 from .errors import (
     AuthFailedError,
     ConnectionLoss,

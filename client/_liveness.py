@@ -62,9 +62,9 @@ class Liveness:
 
     def silence(self, now: float) -> OperationTimeoutError | None:
         """Why the server must be given up, if it must: nothing was heard from it."""
-        silence = now - self.heard_at
-        if silence >= self.timeout * READ_TIMEOUT_SHARE:
-            return OperationTimeoutError(f"nothing heard from the server for {silence:.3f} s")
+        # The same sum as in `next_deadline`: rounded otherwise, a deadline could be due and nothing to do about it.
+        if now >= self.heard_at + self.timeout * READ_TIMEOUT_SHARE:
+            return OperationTimeoutError(f"nothing heard from the server for {now - self.heard_at:.3f} s")
         return None
 
     def unreadiness(self, now: float) -> OperationTimeoutError | None:

@@ -87,7 +87,7 @@ async def open_zookeeper(
     ensure_chroot: bool = False,
     session_timeout: float = 10.0,
     client_id: tuple[int, bytes] | None = None,
-    connect_timeout: float = 15.0,
+    connect_timeout: float | None = 15.0,
     close_timeout: float = 5.0,
     give_up_after: float | None = None,
     renew_session: bool = True,
@@ -116,7 +116,8 @@ async def open_zookeeper(
         ensure_chroot: create the chroot if it is missing, instead of raising `ConfigurationError`.
         session_timeout: asked for, in seconds; the server's limits apply (`ZooKeeper.session_timeout` is what it gave).
         client_id: (session id, password) of a session to resume.
-        connect_timeout: bound for the first connection, in seconds.
+        connect_timeout: bound for the first connection, in seconds; `None`: the block begins without one, its calls wait
+            until there is one, and the chroot is not looked at.
         close_timeout: bound for the end: deferred deletions and the close of the session, in seconds.
         give_up_after: seconds without any server after which the session counts as lost; `None`: only a server's word
             makes it so, because ZooKeeper gives every session a fresh timeout after a total outage.
@@ -179,10 +180,10 @@ async def open_zookeeper(
     )
     if retry is not None and not isinstance(retry, RetryPolicy):
         raise TypeError(f"retry must be a RetryPolicy or None, not {retry!r}")
-    limit = _seconds("connect_timeout", connect_timeout)
+    limit = None if connect_timeout is None else _seconds("connect_timeout", connect_timeout)
     async with _running(core, limit) as nursery:
         client = ZooKeeper(core, view)
-        if view.prefix:
+        if view.prefix and limit is not None:
             await _check_chroot(client, ensure_chroot)
         if track_ensemble:
             nursery.start_soon(follow_ensemble, client, core.runner.hosts)
@@ -190,13 +191,15 @@ async def open_zookeeper(
 
 
 @asynccontextmanager
-async def _running(core: ClientCore, connect_limit: float) -> AsyncIterator[trio.Nursery]:
+async def _running(core: ClientCore, connect_limit: float | None) -> AsyncIterator[trio.Nursery]:
     """Runs the client's tasks, connected, for the block; closes the session and ends them behind it."""
     async with PlainNursery() as nursery:
         nursery.start_soon(core.janitor.run)
         nursery.start_soon(core.runner.run)
+        nursery.start_soon(core.guard.run)
         try:
-            await _connected(core, connect_limit)
+            if connect_limit is not None:
+                await _connected(core, connect_limit)
             yield nursery
         finally:
             await core.runner.aclose(core.janitor)

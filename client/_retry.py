@@ -14,7 +14,7 @@ import trio
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
-from ._hosts import FullJitter
+from ._backoff import FullJitter
 from .errors import ConnectionLoss, ReplyTooLargeError, ThrottledOpError
 from .wire.operations import Opcode
 

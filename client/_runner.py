@@ -18,9 +18,10 @@ import tenacity
 import trio
 from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, wait_task_rescheduled
 
+from ._backoff import FullJitter
 from ._clock import Clock
 from ._effects import Deliver, DropLink, Effect, StateChanged
-from ._hosts import Endpoint, FullJitter, HostList
+from ._hosts import Endpoint, HostList
 from ._janitor import Janitor
 from ._pending import Request
 from ._phases import TERMINAL

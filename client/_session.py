@@ -137,9 +137,9 @@ class Session:
         """For an addWatch: the mode to send, what its answer means (`Request.after`), and what to call if it fails."""
         return self._watch_requests.add(path, mode, watcher)
 
-    def unwatch(self, path: str, mode: AddWatchMode, watcher: Any) -> None:
-        """Takes a persistent watcher off and tells the server, without waiting for its answer; an unknown one is
-        ignored.
+    def unwatch(self, path: str, mode: AddWatchMode | None, watcher: Any) -> None:
+        """Takes a persistent watcher off (mode `None`: a one-shot one) and tells the server, without waiting for its
+        answer; an unknown one is ignored.
         """
         self._watch_requests.discard(path, mode, watcher)
 

@@ -92,9 +92,12 @@ class WatchRequests:
 
         return number, answered, take_back
 
-    def discard(self, path: str, mode: AddWatchMode, watcher: Any) -> None:
-        """Takes one registration of a persistent watcher off and tells the server."""
-        self._give(self._watches.discard_persistent(path, mode, watcher))
+    def discard(self, path: str, mode: AddWatchMode | None, watcher: Any) -> None:
+        """Takes one registration of a persistent watcher off, or with mode `None` a one-shot one; tells the server."""
+        if mode is None:
+            self._give(self._watches.discard_oneshot(path, watcher))
+        else:
+            self._give(self._watches.discard_persistent(path, mode, watcher))
 
     def remove(self, path: str, kind: WatcherType) -> tuple[bool, list[Request]]:
         """Takes all watchers of a kind off a path and tells them and the server.

@@ -122,6 +122,21 @@ class WatchTable:
         self.bared += 1
         return [(REMOVE_WATCHES, (path, int(WatcherType.ANY)))]
 
+    def discard_oneshot(self, path: str, watcher: Any) -> list[Command]:
+        """Takes a one-shot watcher off a path, whatever its kind; returns what to send where nobody else needs it."""
+        had = {kind: self.oneshot[kind].get(path, {}).pop(watcher, None) is not None for kind in _KINDS}
+        for kind in _KINDS:
+            if had[kind] and not self.oneshot[kind][path]:
+                del self.oneshot[kind][path]
+        if self.covered(path):
+            return []
+        commands: list[Command] = []
+        if (had["data"] or had["exist"]) and path not in self.oneshot["data"] and path not in self.oneshot["exist"]:
+            commands.append((REMOVE_WATCHES, (path, int(WatcherType.DATA))))
+        if had["child"] and path not in self.oneshot["child"]:
+            commands.append((REMOVE_WATCHES, (path, int(WatcherType.CHILDREN))))
+        return commands
+
     def answered(self, operation: Operation, path: str, number: int) -> None:
         """The server has done an addWatch or removeWatches; `number` is its mode or `WatcherType`."""
         if operation is ADD_WATCH and number == AddWatchMode.PERSISTENT_RECURSIVE:

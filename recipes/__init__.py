@@ -1,4 +1,64 @@
-"""Coordination recipes for trio on a ZooKeeper client, one recipe a file; their public names arrive with the recipes.
+"""Coordination recipes for trio on a ZooKeeper client, one recipe a file.
 
 A recipe takes a client and uses nothing of `terzetto.client` but its public names; the client knows no recipe.
 """
+
+from __future__ import annotations
+
+from ._ownership import (
+    GuardedTransaction as GuardedTransaction,
+    Ownership as Ownership,
+)
+from .election import (
+    Election as Election,
+    LeaderSelector as LeaderSelector,
+)
+from .errors import (
+    LayoutConflictError as LayoutConflictError,
+    OwnershipLost as OwnershipLost,
+)
+from .latch import LeaderLatch as LeaderLatch
+from .lease import (
+    MultiNonBlockingLease as MultiNonBlockingLease,
+    NonBlockingLease as NonBlockingLease,
+)
+from .lock import (
+    Lock as Lock,
+    ReadLock as ReadLock,
+    WriteLock as WriteLock,
+    WriterOwnership as WriterOwnership,
+)
+from .multilock import (
+    MultiLock as MultiLock,
+    MultiOwnership as MultiOwnership,
+)
+from .revocation import (
+    revoke as revoke,
+    wait_revoked as wait_revoked,
+)
+from .semaphore import (
+    Semaphore as Semaphore,
+    SemaphoreMutex as SemaphoreMutex,
+)
+
+__all__ = [
+    "Election",
+    "GuardedTransaction",
+    "LayoutConflictError",
+    "LeaderLatch",
+    "LeaderSelector",
+    "Lock",
+    "MultiLock",
+    "MultiNonBlockingLease",
+    "MultiOwnership",
+    "NonBlockingLease",
+    "Ownership",
+    "OwnershipLost",
+    "ReadLock",
+    "Semaphore",
+    "SemaphoreMutex",
+    "WriteLock",
+    "WriterOwnership",
+    "revoke",
+    "wait_revoked",
+]

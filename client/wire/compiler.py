@@ -1,9 +1,10 @@
-"""Derives encoder and decoder of a record from its declaration, at import time.
+"""Derives encoder and decoder of a record from its declaration.
 
 A declaration is a `NamedTuple` whose annotations are those of `primitives.py`, or other records. Adjacent fixed-width
 fields, and the length of a string or buffer that follows them, fuse into one precompiled `struct.Struct`. The result is
-plain Python source, compiled once a record (as `dataclasses` and `namedtuple` do) and registered with `linecache`, so
-that tracebacks and debuggers show the line that failed.
+plain Python source, compiled once (as `dataclasses` and `namedtuple` do) and registered with `linecache`, so that
+tracebacks and debuggers show the line that failed. All that is done when a codec is first used: a program uses few of
+all the records, and each of them takes as long as the import of a small module.
 
 Decoders read from `bytes` by offset and never copy more than a field. Whatever the bytes are, they end in a record or
 in a `WireError`: a length beyond the frame is found by the final bound check, since positions only grow; a vector's
@@ -16,6 +17,7 @@ import linecache
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import CodeType, FunctionType
 from typing import Any, Generic, NamedTuple, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from ..errors import WireError
@@ -133,14 +135,35 @@ class _Source:
             self.names[name] = value
         return name
 
-    def function(self, label: str) -> Callable[..., Any]:
+    def compiled(self, label: str, namespace: dict[str, Any]) -> CodeType:
+        """The code of the function, which is to run in this namespace."""
         text = "\n".join(self.lines) + "\n"
         filename = f"<terzetto codec {label}>"
-        namespace = dict(self.names)
+        namespace |= self.names
         exec(compile(text, filename, "exec"), namespace)
         linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
-        function: Callable[..., Any] = namespace["generated"]
+        function: FunctionType = namespace["generated"]
+        return function.__code__
+
+
+def _first_call(*arguments: Any, compiled: Callable[[], Callable[..., Any]]) -> Any:
+    return compiled()(*arguments)
+
+
+def _generated(label: str, write: Callable[[], _Source]) -> Callable[..., Any]:
+    """A function that writes and compiles itself when it is first called.
+
+    It stays the same object, so whoever holds it pays nothing for that from the second call on. Two threads may compile
+    it at once: both come to the same.
+    """
+    function = FunctionType(_first_call.__code__, {}, "generated")
+
+    def compiled() -> Callable[..., Any]:
+        function.__code__ = write().compiled(label, function.__globals__)
         return function
+
+    function.__kwdefaults__ = {"compiled": compiled}
+    return function
 
 
 class _Decoding:
@@ -220,7 +243,7 @@ class _Decoding:
         self._flush(depth)
 
 
-def _build_decoder(layout: Layout) -> Callable[[bytes, int, int], Any]:
+def _write_decoder(layout: Layout) -> _Source:
     source = _Source()
     name = layout.cls.__name__
     source.emit(0, "def generated(data, pos, end):")
@@ -234,7 +257,7 @@ def _build_decoder(layout: Layout) -> Callable[[bytes, int, int], Any]:
     source.emit(2, f"raise WireError(f'{name} is {{pos - end}} bytes longer than its frame')")
     cls = source.fresh("cls", layout.cls)
     source.emit(1, f"return new({cls}, ({''.join(value + ', ' for value in values)})), pos")
-    return source.function(f"decode {layout.cls.__module__}.{layout.cls.__qualname__}")
+    return source
 
 
 class _Encoding:
@@ -321,7 +344,7 @@ class _Encoding:
 _ENCODE_ERRORS = "(StructError, AttributeError, TypeError, ValueError)"
 
 
-def _build_encoder(layout: Layout) -> Callable[[Any], bytes]:
+def _write_encoder(layout: Layout) -> _Source:
     source = _Source()
     name = layout.cls.__name__
     source.emit(0, "def generated(record):")
@@ -332,14 +355,18 @@ def _build_encoder(layout: Layout) -> Callable[[Any], bytes]:
     # The values stay out of the message: an AuthPacket holds a password.
     source.emit(1, f"except {_ENCODE_ERRORS} as error:")
     source.emit(2, f"raise WireError(f'cannot encode {name}: {{error}}') from error")
-    return source.function(f"encode {layout.cls.__module__}.{layout.cls.__qualname__}")
+    return source
 
 
 def build_frame_encoder(opcode: int, record: type[Any] | None) -> Callable[..., bytes]:
     """An encoder of whole request frames: `frame(xid, *fields)` gives length, header and record in one piece."""
+    label = f"request {opcode}" if record is None else record.__name__
+    return _generated(f"frame {label} {opcode}", lambda: _write_frame_encoder(opcode, record, label))
+
+
+def _write_frame_encoder(opcode: int, record: type[Any] | None, label: str) -> _Source:
     source = _Source()
     layout = Layout(tuple, ()) if record is None else layout_of(record)
-    label = f"request {opcode}" if record is None else record.__name__
     names = [f"arg_{name}" for name, _ in layout.fields]
     source.emit(0, f"def generated({', '.join(['xid', *names])}):")
     source.emit(1, "try:")
@@ -353,17 +380,18 @@ def build_frame_encoder(opcode: int, record: type[Any] | None) -> Callable[..., 
     source.emit(2, f"return {encoding.expression(first=size)}")
     source.emit(1, f"except {_ENCODE_ERRORS} as error:")
     source.emit(2, f"raise WireError(f'cannot encode {label}: {{error}}') from error")
-    return source.function(f"frame {label} {opcode}")
+    return source
 
 
 _codecs: dict[type[Any], Codec[Any]] = {}
 
 
 def codec(cls: type[R]) -> Codec[R]:
-    """The codec of a record class; built once."""
+    """The codec of a record class; built once. That a class is no record shows when the codec is first used."""
     found = _codecs.get(cls)
     if found is None:
-        layout = layout_of(cls)
-        found = Codec(cls.__name__, _build_encoder(layout), _build_decoder(layout))
-        _codecs[cls] = found
+        label = f"{cls.__module__}.{cls.__qualname__}"
+        encode = _generated(f"encode {label}", lambda: _write_encoder(layout_of(cls)))
+        decode = _generated(f"decode {label}", lambda: _write_decoder(layout_of(cls)))
+        found = _codecs[cls] = Codec(cls.__name__, encode, decode)
     return found

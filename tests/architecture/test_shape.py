@@ -113,6 +113,7 @@ def test_suppressing_everything_is_found(tmp_path: Path) -> None:
             "__all__ is not sorted; expected ['D_E', 'B', 'c']",
         ),
         ("import trio\n__all__ = []\n", "trio is public and not in __all__"),
+        ("if TYPE_CHECKING:\n    from .a import B, C\n__all__ = ['B']\n", "C is public and not in __all__"),
     ],
 )
 def test_a_wrong_export_is_found(tmp_path: Path, text: str, problem: str) -> None:
@@ -121,6 +122,7 @@ def test_a_wrong_export_is_found(tmp_path: Path, text: str, problem: str) -> Non
 
 
 def test_a_sound_export_passes(tmp_path: Path) -> None:
-    text = "from __future__ import annotations\nfrom .a import D_E, B, c as c\nX: int = 1\n"
+    text = "from __future__ import annotations\nfrom typing import TYPE_CHECKING\n"
+    text += "if TYPE_CHECKING:\n    from .a import B\nfrom .a import D_E, c as c\nX: int = 1\n"
     text += "__all__ = ['D_E', 'B', 'X', 'c']\n"
     assert export_violations(plant(tmp_path, {"client/__init__.py": text})) == []

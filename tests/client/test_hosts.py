@@ -5,11 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
-import tenacity
-from hypothesis import given, strategies as st
 
 from terzetto.client import ConfigurationError, Endpoint
-from terzetto.client._hosts import FullJitter, HostList, parse_hosts
+from terzetto.client._hosts import HostList, parse_hosts
 
 SERVERS = [Endpoint("a", 1, "a"), Endpoint("b", 2, "b"), Endpoint("c", 3, "c")]
 
@@ -75,19 +73,3 @@ def test_a_round_has_every_server_once_in_the_order_given_or_any() -> None:
     assert {order[0] for order in rounds} == set(SERVERS)
     assert shuffled.endpoints == SERVERS
     assert len(shuffled) == 3
-
-
-@given(seed=st.integers(0, 1000), attempts=st.integers(1, 40), maximum=st.floats(0.1, 30))
-def test_pauses_grow_and_stay_below_the_maximum(seed: int, attempts: int, maximum: float) -> None:
-    def pause(rng: random.Random) -> list[float]:
-        wait = FullJitter(rng, initial=0.1, maximum=maximum)
-        state = tenacity.RetryCallState(tenacity.AsyncRetrying(), None, (), {})
-        found: list[float] = []
-        for number in range(1, attempts + 1):
-            state.attempt_number = number
-            found.append(wait(state))
-        return found
-
-    pauses = pause(random.Random(seed))
-    assert all(0 <= length <= min(maximum, max(0.1, 0.1 * 2**number)) for number, length in enumerate(pauses))
-    assert pauses == pause(random.Random(seed))

@@ -315,6 +315,24 @@ async def test_the_first_connection_is_bounded(
         assert isinstance(caught.value.__cause__, ConnectionRefusedError)
 
 
+async def test_without_a_bound_the_block_begins_at_once_and_its_calls_wait(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    ensemble.shut(Door.REFUSES)
+    async with ensemble.open("a,b/missing", connect_timeout=None) as zk:
+        assert (zk.connected, zk.state, zk.client_state) == (False, "LOST", "CONNECTING")
+        zk.check_usable()
+        with trio.move_on_after(60.0) as patience:
+            await zk.exists("/")
+        assert patience.cancelled_caught
+        assert isinstance(zk.last_error, ConnectionRefusedError)
+        ensemble.shut(Door.OPEN)
+        assert await zk.exists("/") is None
+        assert zk.connected
+    with pytest.raises(ConnectionClosedError):
+        zk.check_usable()
+
+
 async def test_a_hanging_server_does_not_keep_the_client_from_the_next(
     ensemble: MemoryEnsemble, autojump_clock: MockClock
 ) -> None:

@@ -46,7 +46,7 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"session_timeout": "10"}, TypeError, r"session_timeout must be a number of seconds, not '10'"),
     ({"session_timeout": True}, TypeError, r"session_timeout must be a number of seconds, not True"),
     ({"connect_timeout": 0.0}, ValueError, r"connect_timeout must be more than 0 seconds, not 0\.0"),
-    ({"connect_timeout": None}, TypeError, r"connect_timeout must be a number of seconds, not None"),
+    ({"connect_timeout": "1"}, TypeError, r"connect_timeout must be a number of seconds, not '1'"),
     ({"close_timeout": -1}, ValueError, r"close_timeout must be at least 0 seconds, not -1"),
     ({"give_up_after": 0}, ValueError, r"give_up_after must be more than 0 seconds, not 0"),
     ({"give_up_after": "x"}, TypeError, r"give_up_after must be a number of seconds, not 'x'"),

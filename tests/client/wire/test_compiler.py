@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import array
 import linecache
+import threading
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, NamedTuple
 
 import pytest
@@ -150,7 +152,7 @@ def test_a_record_without_annotations_of_the_wire_needs_a_declaration() -> None:
         number: int
 
     with pytest.raises(TypeError, match="<class 'int'> is no wire type"):
-        codec(Undeclared)
+        codec(Undeclared).encode(Undeclared("a", 1))
     declare(Undeclared, text=OptStr, number=Int)
     assert codec(Undeclared).encode(Undeclared("a", 1)) == bytes.fromhex("00000001 61 00000001")
 
@@ -170,8 +172,9 @@ def test_a_vector_is_a_list(hint: Any) -> None:
 @pytest.mark.parametrize("cls", [Empty, int, tuple])
 def test_a_record_has_fields(cls: Any) -> None:
     # A vector of records of no bytes could have any count.
-    with pytest.raises(TypeError, match=f"{cls.__name__} has no fields, so it is no record"):
-        codec(cls)
+    for use in (lambda: codec(cls).encode(cls()), lambda: codec(cls).decode(b"", 0, 0)):
+        with pytest.raises(TypeError, match=f"{cls.__name__} has no fields, so it is no record"):
+            use()
 
 
 def test_an_empty_record_cannot_be_declared_either() -> None:
@@ -319,3 +322,72 @@ def test_every_codec_is_a_value() -> None:
 def test_a_request_with_the_wrong_number_of_fields_is_the_callers_mistake() -> None:
     with pytest.raises(TypeError, match="arg_watch"):
         GET_DATA.frame(1, "/a")
+
+
+# Compilation at the first call ----------------------------------------------------------------------------------------
+
+
+class Late(NamedTuple):
+    number: Int
+    text: Str
+
+
+def _source(label: str) -> list[str]:
+    return linecache.getlines(f"<terzetto codec {label}>")
+
+
+def test_nothing_is_compiled_before_it_is_called() -> None:
+    encode, decode = codec(Late).encode, codec(Late).decode
+    frame = build_frame_encoder(97, Late)
+    labels = [f"encode {__name__}.Late", f"decode {__name__}.Late", "frame Late 97"]
+    assert [_source(label) for label in labels] == [[], [], []]
+    encoded = encode(Late(1, "a"))
+    assert [bool(_source(label)) for label in labels] == [True, False, False]
+    assert decode(encoded, 0, len(encoded)) == (Late(1, "a"), len(encoded))
+    assert frame(7, 1, "a")[12:] == encoded
+    assert all(_source(label) for label in labels)
+
+
+def test_who_holds_a_function_from_before_its_compilation_holds_the_compiled_one() -> None:
+    class Held(NamedTuple):
+        number: Int
+
+    decode = codec(Held).decode
+    before = decode.__code__
+    assert decode(bytes(4), 0, 4) == (Held(0), 4)
+    assert decode is codec(Held).decode
+    assert decode.__code__ is not before
+    assert decode.__code__.co_name == "generated"
+    compiled = decode.__code__
+    assert decode(bytes(4), 0, 4) == (Held(0), 4)
+    assert decode.__code__ is compiled
+
+
+def test_a_first_call_that_fails_fails_like_any_other() -> None:
+    class Failing(NamedTuple):
+        number: Int
+
+    for _ in range(2):
+        with pytest.raises(WireError, match="malformed or truncated Failing"):
+            codec(Failing).decode(b"", 0, 0)
+        with pytest.raises(WireError, match="cannot encode Failing"):
+            codec(Failing).encode(Failing("text"))  # type: ignore[arg-type]
+
+
+def test_threads_may_make_the_first_call_together() -> None:
+    class Shared(NamedTuple):
+        numbers: Annotated[list[Int], VECTOR]
+        tail: Long
+
+    codec(Shared)
+    value = Shared(list(range(50)), -1)
+    gate = threading.Barrier(8)
+
+    def call() -> Shared:
+        gate.wait()
+        encoded = codec(Shared).encode(value)
+        return codec(Shared).decode(encoded, 0, len(encoded))[0]
+
+    with ThreadPoolExecutor(8) as threads:
+        calls = [threads.submit(call) for _ in range(8)]
+        assert [done.result(60) for done in calls] == [value] * 8

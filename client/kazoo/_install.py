@@ -1,0 +1,56 @@
+"""`import kazoo` answered by the drop-in, for programs that nobody wants to edit.
+
+Decides which module stands for which name. Runs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+_THEIRS = "kazoo"
+_OURS = "terzetto.client.kazoo"
+
+
+class _Loader(Loader):
+    """Puts our module itself in place of a new one, so that a class is the same by either name."""
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        name = module.__name__
+        sys.modules[name] = importlib.import_module(_OURS + name.removeprefix(_THEIRS))
+
+
+class _Finder(MetaPathFinder):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != _THEIRS and not fullname.startswith(_THEIRS + "."):
+            return None
+        ours = _OURS + fullname.removeprefix(_THEIRS)
+        if importlib.util.find_spec(ours) is None:
+            raise ModuleNotFoundError(
+                f"No module named {fullname!r}: kazoo's modules are answered by {_OURS}, which has no {ours!r}",
+                name=fullname,
+            )
+        return ModuleSpec(fullname, _Loader(), is_package=True)
+
+
+def install() -> None:
+    """Has `import kazoo`, and everything below it, answered by the drop-in from now on. May be called twice.
+
+    Raises:
+        RuntimeError: kazoo itself is imported already, so that a program would get classes of both.
+    """
+    if any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        return
+    if _THEIRS in sys.modules:
+        raise RuntimeError("kazoo itself is imported already; call install() before the first import of it")
+    sys.meta_path.insert(0, _Finder())

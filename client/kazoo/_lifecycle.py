@@ -1,0 +1,185 @@
+"""The life of a blocking client: start, stop, states and listeners. Every wait here has a bound.
+
+Decides when the loop runs and what the program is told of the session's states. Sends no request.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import trio
+
+from .._client import ZooKeeper
+from ._loop import Loop
+from .exceptions import ConfigurationError, ConnectionClosedError
+from .handlers.threading import SequentialThreadingHandler
+from .protocol.states import KazooState, KeeperState
+
+CLOSE_TIMEOUT = 5.0
+"""Bound for closing a session in order, in seconds."""
+
+ABORT_TIMEOUT = 5.0
+"""Bound for a loop that is ended by force, in seconds, behind `CLOSE_TIMEOUT`."""
+
+Listener = Callable[[str], Any]
+Opener = Callable[[trio.Event, Callable[[ZooKeeper], None]], Any]
+
+
+class Lifecycle:
+    """Starts and stops the loop, and tells listeners.
+
+    Args:
+        handler: on whose worker listeners run, behind the watch callbacks that came before.
+        logger: told of listeners that raise.
+
+    Attributes:
+        live: set while connected.
+        settled: set once it is known whether a start succeeded.
+        state_listeners: called with a `KazooState` at each change.
+        close_timeout: bound for closing the session in order, in seconds; read at each start and stop.
+    """
+
+    def __init__(self, handler: SequentialThreadingHandler, logger: logging.Logger) -> None:
+        self.live = threading.Event()
+        self.settled = threading.Event()
+        self.state_listeners: set[Listener] = set()
+        self.close_timeout = CLOSE_TIMEOUT
+        self.loop: Loop | None = None
+        self.native: ZooKeeper | None = None
+        self._handler = handler
+        self._logger = logger
+        self._lock = threading.RLock()
+        self._told = KazooState.LOST
+
+    @property
+    def running(self) -> bool:
+        """Between `start` and `stop`."""
+        return self.loop is not None
+
+    @property
+    def state(self) -> str:
+        """One of `KazooState`."""
+        native = self.native
+        return KazooState.LOST if native is None or self.loop is None else native.state
+
+    @property
+    def keeper_state(self) -> str:
+        """One of `KeeperState`."""
+        native = self.native
+        return KeeperState.CLOSED if native is None or self.loop is None else native.client_state
+
+    def start(self, opener: Opener) -> threading.Event:
+        """Starts the loop unless it runs; returns `live`. A client that has failed for good is started anew."""
+        with self._lock:
+            if self.loop is not None:
+                self.loop.check_process()
+                if not self.loop.ended.is_set() and not (self.native is not None and self.native.is_over):
+                    return self.live
+                self.stop()
+            self.settled.clear()
+            self._handler.start()
+            loop = Loop(self._handler)
+
+            async def body(stop: trio.Event) -> None:
+                try:
+                    await opener(stop, lambda native: self._opened(loop, native))
+                finally:
+                    self._tell(KazooState.LOST)
+                    self.settled.set()
+
+            self.loop = loop
+            loop.start(body)
+            if loop.crash is not None:
+                self.stop()
+                raise loop.crash
+            return self.live
+
+    def _opened(self, loop: Loop, native: ZooKeeper) -> None:
+        self.native = native
+        native.add_listener(self._tell)
+        loop.serve(native)
+
+    def _tell(self, state: str) -> None:
+        """Runs in the loop at each change of the native client's state."""
+        if state == KazooState.CONNECTED:
+            self.live.set()
+            self.settled.set()
+        else:
+            self.live.clear()
+            native = self.native
+            if native is not None and native.is_over:
+                self.settled.set()
+        if state != self._told:
+            self._told = state
+            # Those of now: one that is added later was not there when the state changed.
+            told = list(self.state_listeners)
+            self._handler.callback_queue.put(lambda: self._call_listeners(told, state))
+
+    def _call_listeners(self, told: list[Listener], state: str) -> None:
+        for listener in told:
+            if listener not in self.state_listeners:
+                continue
+            try:
+                done = listener(state) is True
+            except Exception:  # the boundary: a listener is the program's, the others must be told all the same
+                self._logger.exception("a state listener raised")
+                continue
+            if done:
+                self.state_listeners.discard(listener)
+
+    def check_usable(self) -> None:
+        """Raises what a call would raise now, if the client is over for good."""
+        if self.native is not None:
+            self.native.check_usable()
+
+    @property
+    def last_error(self) -> BaseException | None:
+        """Why the last connection, or attempt at one, failed."""
+        return None if self.native is None else self.native.last_error
+
+    def stop(self) -> None:
+        """Closes the session in order where that is possible in time, and ends both loop and workers in any case.
+
+        May be called from a callback, a listener, and twice.
+        """
+        with self._lock:
+            loop, self.loop = self.loop, None
+        if loop is None:
+            return
+        loop.check_process()
+        loop.stop()
+        if not loop.join(2 * self.close_timeout):
+            loop.abort()
+            loop.join(ABORT_TIMEOUT)
+        self.live.clear()
+        self._handler.stop()
+
+    def running_loop(self) -> Loop:
+        """The loop.
+
+        Raises:
+            ConnectionClosedError: the client is not started, or stopped.
+            ForkedError: it was started in another process.
+        """
+        loop = self.loop
+        if loop is None or self.native is None:
+            raise ConnectionClosedError("the client is not started")
+        loop.check_process()
+        return loop
+
+    def add_listener(self, listener: Listener) -> None:
+        """Has a listener called at each change of the state; one that returns True is removed.
+
+        Raises:
+            ConfigurationError: it cannot be called.
+        """
+        if not callable(listener):
+            raise ConfigurationError(f"a listener must be a callable that takes a state, not {listener!r}")
+        self.state_listeners.add(listener)
+
+    def remove_listener(self, listener: Listener) -> None:
+        """Takes a listener off; an unknown one is ignored."""
+        self.state_listeners.discard(listener)

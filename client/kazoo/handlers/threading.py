@@ -1,0 +1,184 @@
+"""kazoo's `SequentialThreadingHandler`: watch callbacks on one thread in their order, completions on another.
+
+Decides on which thread a program's callbacks run and that stopping is bounded. The network is not its business: a
+client's connection lives in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import socket as sockets
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from ..protocol.states import Callback
+from .utils import AsyncResult, KazooTimeoutError, create_socket_pair, selector_select
+
+__all__ = ["AsyncResult", "KazooTimeoutError", "SequentialThreadingHandler"]
+
+log = logging.getLogger(__name__)
+
+STOP_TIMEOUT = 5.0
+"""Bound for a callback that runs while its handler is stopped, in seconds; it goes on by itself behind that."""
+
+
+class CallQueue:
+    """Calls that one daemon thread makes, in order. The thread lives from the first call to `stop`."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()
+        self._open = False
+
+    def start(self) -> None:
+        """Takes calls from now on, also those that were put before."""
+        with self._lock:
+            self._open = True
+            if not self._calls.empty():
+                self._launch()
+
+    def put(self, call: Callable[[], Any]) -> None:
+        """Has `call()` made in its turn."""
+        self._calls.put(call)
+        if self._thread is None and self._open:
+            with self._lock:
+                if self._thread is None and self._open:
+                    self._launch()
+
+    def _launch(self) -> None:
+        self._thread = threading.Thread(target=self._run, args=(self._calls,), name=self._name, daemon=True)
+        self._thread.start()
+
+    @staticmethod
+    def _run(calls: queue.SimpleQueue[Callable[[], Any] | None]) -> None:
+        while (call := calls.get()) is not None:
+            try:
+                call()
+            except Exception:  # the boundary: the callback is the program's, the thread serves them all
+                log.exception("a callback raised")
+
+    def stop(self, timeout: float) -> None:
+        """Lets the calls that were put be made, for at most `timeout` seconds; callable from one of them."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            self._open = False
+        if thread is None:
+            return
+        self._calls.put(None)
+        # Its own thread cannot wait for itself: it ends when this call has returned.
+        if thread is not threading.current_thread():
+            thread.join(timeout)
+            if thread.is_alive():
+                log.warning("%s still runs a callback %g s after it was told to stop", self._name, timeout)
+                # What it has not come to is for its successor, not for two threads at once.
+                self._calls = queue.SimpleQueue()
+
+    def empty(self) -> bool:
+        """Whether no call waits."""
+        return self._calls.empty()
+
+    def qsize(self) -> int:
+        """Calls that wait, about."""
+        return self._calls.qsize()
+
+
+class SequentialThreadingHandler:
+    """The threads behind a client's callbacks, and the blocking primitives that go with threads.
+
+    Attributes:
+        running: between `start` and `stop`.
+        callback_queue: watch callbacks and state listeners.
+        completion_queue: callbacks of results.
+    """
+
+    name = "sequential_threading_handler"
+    timeout_exception = KazooTimeoutError
+    queue_impl = queue.Queue
+    queue_empty = queue.Empty
+
+    def __init__(self) -> None:
+        self.callback_queue = CallQueue("terzetto-kazoo-callbacks")
+        self.completion_queue = CallQueue("terzetto-kazoo-completions")
+        self._running = False
+        self._lock = threading.Lock()
+
+    @staticmethod
+    def sleep_func(wait: float) -> None:
+        """Sleeps for some seconds."""
+        time.sleep(wait)
+
+    @property
+    def running(self) -> bool:
+        """Whether the workers take calls."""
+        return self._running
+
+    def start(self) -> None:
+        """Starts the workers. May be called twice."""
+        with self._lock:
+            if self._running:
+                return
+            self._running = True
+            self.callback_queue.start()
+            self.completion_queue.start()
+
+    def stop(self) -> None:
+        """Stops the workers once they have made the calls that wait, within a bound. May be called from a callback."""
+        with self._lock:
+            if not self._running:
+                return
+            self._running = False
+        ends = time.monotonic() + STOP_TIMEOUT
+        for calls in (self.callback_queue, self.completion_queue):
+            calls.stop(max(0.0, ends - time.monotonic()))
+
+    def select(self, *args: Any, **kwargs: Any) -> tuple[list[Any], list[Any], list[Any]]:
+        """See `selector_select`."""
+        return selector_select(*args, **kwargs)
+
+    def socket(self) -> sockets.socket:
+        """A TCP socket."""
+        return sockets.socket(sockets.AF_INET, sockets.SOCK_STREAM)
+
+    def create_connection(self, *args: Any, **kwargs: Any) -> sockets.socket:
+        """See `socket.create_connection`."""
+        return sockets.create_connection(*args, **kwargs)
+
+    def create_socket_pair(self) -> tuple[sockets.socket, sockets.socket]:
+        """Two connected sockets."""
+        return create_socket_pair()
+
+    def event_object(self) -> threading.Event:
+        """An event."""
+        return threading.Event()
+
+    def lock_object(self) -> threading.Lock:
+        """A lock."""
+        return threading.Lock()
+
+    def rlock_object(self) -> contextlib.AbstractContextManager[bool]:
+        """A re-entrant lock."""
+        return threading.RLock()
+
+    def async_result(self) -> AsyncResult:
+        """A result without an outcome."""
+        return AsyncResult(self)
+
+    def spawn(self, func: Callable[..., Any], *args: Any, **kwargs: Any) -> threading.Thread:
+        """Runs a function on a daemon thread of its own."""
+        thread = threading.Thread(target=func, args=args, kwargs=kwargs, daemon=True)
+        thread.start()
+        return thread
+
+    def dispatch_callback(self, callback: Callback) -> None:
+        """Has a callback called on the worker for watches."""
+        self.callback_queue.put(lambda: callback.func(*callback.args))
+
+    def dispatch(self, func: Callable[..., Any], args: Iterable[Any] = ()) -> None:
+        """As `dispatch_callback`, for a plain call."""
+        self.callback_queue.put(lambda: func(*args))

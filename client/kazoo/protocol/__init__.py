@@ -1,0 +1,1 @@
+"""Values and paths of the protocol, under kazoo's module names."""

@@ -1,0 +1,1 @@
+"""kazoo's recipes, as blocking shells over the native ones."""

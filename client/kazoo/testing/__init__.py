@@ -1,0 +1,1 @@
+"""kazoo's test harness, on an embedded ensemble."""

@@ -1,0 +1,184 @@
+"""The queue behind locks and elections: sequential znodes below one parent, each waiting for the one before it.
+
+Whoever stands first has its turn. Every contender has a name that nobody else has, so a create whose reply was lost is
+found again; it watches only the one that blocks it, so a release wakes one; and whatever interrupts it, its znode is
+deleted in the background. What comes after the turn, and for how long, is `_ownership`'s.
+
+ZooKeeper's recipe for locks, with what Curator learned (a parent that vanishes, a znode of an earlier session).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from terzetto.client import (
+    ConnectionLoss,
+    NoNodeError,
+    SessionExpiredError,
+    SessionMovedError,
+    ThrottledOpError,
+    ZnodeStat,
+    ZooKeeper,
+    ZookeeperError,
+)
+
+from ._layout import Role, Seat
+from ._ownership import OwnershipT, Terms
+from ._znodes import delete_once, find_child, join, make_path, pause_if_throttled, until_answered, wait_deleted
+from .errors import LayoutConflictError
+
+
+class Contender(NamedTuple):
+    """A znode of ours in the queue."""
+
+    name: str
+    path: str
+    stat: ZnodeStat
+
+
+class _Vanished(Exception):
+    """Our znode is gone, or its session: deleted by somebody, or expired. There is another turn to be had."""
+
+
+class ContenderQueue:
+    """Contenders of one path.
+
+    Args:
+        zk: the client.
+        path: the parent.
+        role: what ours are called, and for whom they wait.
+        container: make a missing parent as a container.
+    """
+
+    def __init__(self, zk: ZooKeeper, path: str, role: Role, *, container: bool) -> None:
+        self.path = path
+        self.role = role
+        self._zk = zk
+        self._container = container
+
+    async def claim(
+        self, kind: type[OwnershipT], terms: Terms, data: bytes, *, wait: bool = True, ephemeral: bool = True
+    ) -> OwnershipT | None:
+        """Takes a place and waits for its turn; what is then owned. `None`: it would have to wait.
+
+        Raises:
+            LayoutConflictError: contenders of the other layout are there.
+            SessionExpiredError: the client is over (closed, or its only session lost).
+        """
+        while True:
+            try:
+                contender = await self._enter(data, ephemeral=ephemeral)
+                owned = await self._take_turn(contender, kind, terms, wait=wait)
+            except _Vanished:
+                continue
+            except SessionExpiredError:
+                if self._zk.is_over:
+                    raise
+                continue
+            return owned
+
+    async def names(self) -> list[str]:
+        """All children of the parent, which is created if it is missing."""
+        while True:
+            try:
+                return await until_answered(self._zk.get_children, self.path)
+            except NoNodeError:
+                await make_path(self._zk, self.path, container=self._container)
+
+    async def contenders(self) -> list[tuple[str, bytes]]:
+        """Name and data of each contender, in the order in which they came."""
+        found: list[tuple[str, bytes]] = []
+        for seat in self.role.queue(await self.names()):
+            path = join(self.path, seat.name)
+            try:
+                data, _ = await until_answered(self._zk.get, path)
+            except NoNodeError:
+                continue
+            found.append((seat.name, data or b""))
+        return found
+
+    # A place ----------------------------------------------------------------------------------------------------------
+
+    async def _enter(self, data: bytes, *, ephemeral: bool) -> Contender:
+        prefix = self.role.new_prefix()
+        try:
+            while True:
+                try:
+                    return await self._create(prefix, data, ephemeral)
+                except NoNodeError:
+                    await make_path(self._zk, self.path, container=self._container)
+        except BaseException as error:
+            if not isinstance(error, ZookeeperError) or error.outcome_unknown:
+                self._leave(prefix=prefix)
+            raise
+
+    async def _create(self, prefix: str, data: bytes, ephemeral: bool) -> Contender:
+        """Creates the znode, once. Raises `NoNodeError`: the parent is missing."""
+        unsure = False
+        while True:
+            try:
+                if unsure and (found := await self._find(prefix)) is not None:
+                    return found
+                unsure = False
+                path, stat = await self._zk.create(
+                    join(self.path, prefix), data, ephemeral=ephemeral, sequence=True, include_data=True
+                )
+                return Contender(path.rpartition("/")[2], path, stat)
+            except (ConnectionLoss, SessionMovedError, ThrottledOpError) as error:
+                unsure = unsure or error.outcome_unknown
+                await pause_if_throttled(error)
+            except SessionExpiredError as error:
+                if ephemeral or self._zk.is_over:
+                    raise  # it went with its session
+                unsure = unsure or error.outcome_unknown
+
+    async def _find(self, prefix: str) -> Contender | None:
+        """Our znode, if the create whose reply was lost has made it."""
+        name = await find_child(self._zk, self.path, prefix)
+        if name is None:
+            return None
+        path = join(self.path, name)
+        stat = await until_answered(self._zk.exists, path)
+        return None if stat is None else Contender(name, path, stat)
+
+    def _leave(self, path: str | None = None, prefix: str | None = None) -> None:
+        if not self._zk.is_over:
+            self._zk.defer_delete(path or self.path, prefix=prefix)
+
+    # Its turn ---------------------------------------------------------------------------------------------------------
+
+    async def _take_turn(
+        self, contender: Contender, kind: type[OwnershipT], terms: Terms, *, wait: bool
+    ) -> OwnershipT | None:
+        try:
+            while (blocker := await self._blocker(contender)) is not None:
+                if not wait:
+                    await delete_once(self._zk, contender.path)
+                    return None
+                await wait_deleted(self._zk, join(self.path, blocker.name))
+            owned = kind(self._zk, self.path, contender.path, contender.stat, terms)
+        except BaseException:
+            self._leave(contender.path)
+            raise
+        if not await owned.begin():
+            raise _Vanished
+        return owned
+
+    async def _blocker(self, contender: Contender) -> Seat | None:
+        """Whom we wait for, `None` for nobody."""
+        try:
+            names = await until_answered(self._zk.get_children, self.path)
+        except NoNodeError:
+            raise _Vanished from None
+        if contender.name not in names or self._zk.keep_proof(contender.stat.ephemeralOwner or None).session_over:
+            raise _Vanished
+        foreigner = self.role.foreigner(names)
+        if foreigner is not None:
+            raise LayoutConflictError(self.path, foreigner, self.role.layout)
+        before: Seat | None = None
+        for seat in self.role.queue(names):
+            if seat.name == contender.name:
+                break
+            if self.role.blocks(seat.name):
+                before = seat
+        return before

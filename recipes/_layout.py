@@ -1,0 +1,103 @@
+"""Names of contenders: kazoo's and Curator's spelling, who blocks whom, and in which order they came.
+
+Plain values and text; knows no client.
+
+The order is the order of sequence numbers. ZooKeeper counts them in 32 signed bits, so after 2**31 creations below one
+parent they go on at -2**31. kazoo and Curator compare the text, which lets newcomers pass then; here the numbers are
+compared around the circle, which is the order of creation as long as all contenders fit into half of it.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+LayoutName = Literal["kazoo", "curator"]
+
+_CIRCLE = 2**32
+_NUMBER = r"(-[0-9]{9,10}|[0-9]{10})\Z"
+"""As `%010d` prints a signed int32: the sign is one of the ten characters, for which -2**31 needs one more."""
+_TAGS = {"kazoo": ("__lock__", "__rlock__"), "curator": ("lock-", "latch-", "lease-", "__READ__", "__WRIT__")}
+
+
+class Seat(NamedTuple):
+    """A contender's place in the queue."""
+
+    number: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a contender calls itself and whom it waits for.
+
+    Attributes:
+        layout: whose names these are.
+        tag: what stands between the unique prefix and the number.
+        blockers: tags of those whom it waits for, when they came earlier.
+        extra: further patterns of those, regular expressions without the number (kazoo's `extra_lock_patterns`).
+    """
+
+    layout: LayoutName
+    tag: str
+    blockers: tuple[str, ...]
+    extra: tuple[str, ...] = ()
+
+    def new_prefix(self) -> str:
+        """A name without its number that nobody else has, so that its znode can be found again."""
+        guid = uuid.uuid4()
+        return f"{guid.hex}{self.tag}" if self.layout == "kazoo" else f"_c_{guid}-{self.tag}"
+
+    def seat(self, name: str) -> Seat | None:
+        """Where a blocker, or a contender of our own kind, stands; `None` for any other znode."""
+        found = re.search(f"(?:{'|'.join(self._patterns())}){_NUMBER}", name)
+        return None if found is None else Seat(int(found.group(1)), name)
+
+    def blocks(self, name: str) -> bool:
+        """Whether a znode with this name is waited for, when it came earlier."""
+        patterns = [*map(re.escape, self.blockers), *self.extra]
+        return re.search(f"(?:{'|'.join(patterns)}){_NUMBER}", name) is not None
+
+    def _patterns(self) -> list[str]:
+        return [*map(re.escape, dict.fromkeys((self.tag, *self.blockers))), *self.extra]
+
+    def foreigner(self, names: Iterable[str]) -> str | None:
+        """The first name that is a contender in the other layout and none in this one."""
+        others = [tag for layout, tags in _TAGS.items() if layout != self.layout for tag in tags]
+        pattern = re.compile(f"(?:{'|'.join(map(re.escape, others))}){_NUMBER}")
+        return next((name for name in names if pattern.search(name) and self.seat(name) is None), None)
+
+    def queue(self, names: Iterable[str]) -> list[Seat]:
+        """Contenders in the order in which they came."""
+        return in_order(seat for name in names if (seat := self.seat(name)) is not None)
+
+
+def in_order(seats: Iterable[Seat]) -> list[Seat]:
+    """Seats in the order of creation: around the circle of numbers, from behind its widest gap."""
+    ordered = sorted(seats)
+    gaps = [
+        (seat.number - before.number) % _CIRCLE for before, seat in zip(ordered[-1:] + ordered, ordered, strict=False)
+    ]
+    first = gaps.index(max(gaps)) if len(ordered) > 1 else 0
+    return ordered[first:] + ordered[:first]
+
+
+def lock_role(layout: LayoutName, kind: Literal["lock", "read", "write", "latch"], extra: Iterable[str] = ()) -> Role:
+    """The role of a lock's contender. Raises `ValueError` for a layout that is neither "kazoo" nor "curator"."""
+    roles: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
+        ("kazoo", "lock"): ("__lock__", ("__lock__",)),
+        ("kazoo", "read"): ("__rlock__", ("__lock__",)),
+        ("kazoo", "write"): ("__lock__", ("__lock__", "__rlock__")),
+        ("kazoo", "latch"): ("__lock__", ("__lock__",)),
+        ("curator", "lock"): ("lock-", ("lock-",)),
+        ("curator", "read"): ("__READ__", ("__WRIT__",)),
+        ("curator", "write"): ("__WRIT__", ("__READ__", "__WRIT__")),
+        ("curator", "latch"): ("latch-", ("latch-",)),
+    }
+    found = roles.get((layout, kind))
+    if found is None:
+        raise ValueError(f"layout must be 'kazoo' or 'curator', not {layout!r}")
+    return Role(layout, *found, tuple(extra))

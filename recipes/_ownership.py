@@ -1,0 +1,414 @@
+"""Ownership as a scope: the one implementation under every recipe that owns something.
+
+An `Ownership` stands for one znode that its owner has, and answers one question at any time: may I still act? It keeps
+the client's proof that the session lives (docs/design/ownership.md derives its bound), watches the znode, and cancels
+the owner's body as soon as either is gone. What a clock cannot promise it offers by other means: transactions that
+commit only while the znode is there, and a number that grows with every owner.
+
+It refuses to know how ownership is won, and in which order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_args
+
+import trio
+
+from terzetto.client import (
+    ConnectionLoss,
+    EventType,
+    KazooState,
+    NoNodeError,
+    SessionExpiredError,
+    WatchedEvent,
+    ZnodeStat,
+    ZooKeeper,
+    ZookeeperError,
+)
+
+from ._znodes import delete_once, until_answered
+from .errors import OwnershipLost
+
+ProofMode = Literal["quorum", "session"]
+SuspendMode = Literal["wait", "cancel"]
+
+SUSPENDED_SHARE = 1 / 3
+"""With `proof="session"`: the share of the session timeout after which a lost connection ends ownership."""
+PROOF_LEFT_SHARE = 1 / 4
+"""The share of the session timeout that a proof must still have when a body begins; else it is renewed first."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """On what ownership rests, and what ends it.
+
+    Attributes:
+        proof: "quorum": the answer to a write or an empty transaction, at least every quarter of the session timeout;
+            "session": no traffic, the session's state as the client knows it.
+        on_suspend: what a lost connection does: "wait" for as long as the proof lasts, or "cancel" at once.
+    """
+
+    proof: ProofMode = "quorum"
+    on_suspend: SuspendMode = "wait"
+
+    def __post_init__(self) -> None:
+        for name, value, choices in (
+            ("proof", self.proof, get_args(ProofMode)),
+            ("on_suspend", self.on_suspend, get_args(SuspendMode)),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+
+
+class Ownership:
+    """What `async with Lock(...) as held` gives: one term of ownership, from its begin to its end.
+
+    Attributes:
+        client: the client that owns it.
+        path: path of the recipe.
+        znode: path of the owner's own znode. Nobody else ever has one of this name.
+        fencing_token: grows with every owner of this path, for other stores to compare; `None` where there is no such
+            order (readers, semaphores).
+    """
+
+    def __init__(self, zk: ZooKeeper, path: str, znode: str, stat: ZnodeStat, terms: Terms) -> None:
+        self.path = path
+        self.znode = znode
+        self.fencing_token: int | None = stat.czxid
+        self.client = zk
+        self._terms = terms
+        self._is_ephemeral = stat.ephemeralOwner != 0
+        self._proof = zk.keep_proof(stat.ephemeralOwner)
+        self._reason: str | None = None
+        self._active = False
+        # While one znode takes the place of another, both may be there.
+        self._spare: str | None = None
+        # Never entered by anyone: trio keeps its deadline, so that a proof that ran out once stays run out.
+        self._term = trio.CancelScope()
+        self._scopes: set[trio.CancelScope] = {self._term}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.znode} token {self.fencing_token} {self.loss or 'held'}>"
+
+    # Still mine? ------------------------------------------------------------------------------------------------------
+
+    @property
+    def loss(self) -> str | None:
+        """Why this is owned no more, `None` while it is. Looks at the clock, not at the servers."""
+        if self._reason is None and self._active and self._is_ephemeral:
+            if self._proof.session_over:
+                self._lose("the session is over")
+            elif self._terms.proof == "quorum" and self._proof.remaining() <= 0:
+                self._lose("no quorum has confirmed for half of its timeout that the session lives")
+            elif self._term.cancel_called:
+                self._lose("the connection was lost for too long to be sure that the session lives")
+        return self._reason
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether this is owned no more. Looks at the clock, not at the servers."""
+        return self.loss is not None
+
+    def check(self) -> None:
+        """Raises `OwnershipLost` if this is owned no more. For long computations without a checkpoint."""
+        if self.loss is not None:
+            raise OwnershipLost(self.path, self.loss)
+
+    async def wait_lost(self) -> str:
+        """Returns the reason once this is owned no more."""
+        with trio.CancelScope() as scope, self._bound(scope):
+            await trio.sleep_forever()
+        return self.loss or "it was given up"
+
+    @contextmanager
+    def body(self) -> Iterator[Ownership]:
+        """A cancel scope that ends with the ownership, for other tasks than the owner's: `with held.body(): ...`.
+
+        Leaving it says nothing: look at `loss`.
+        """
+        with trio.CancelScope() as scope, self._bound(scope):
+            yield self
+
+    async def assert_owned(self) -> None:
+        """Asks a quorum whether the znode is there, now. A checkpoint.
+
+        Raises:
+            OwnershipLost: it is not.
+            SessionExpiredError: the client is closed.
+        """
+
+        async def ask() -> None:
+            await self.transaction().commit()
+
+        try:
+            await until_answered(ask)
+        except SessionExpiredError:
+            if self._is_ephemeral:
+                self._lose("the session is over")
+                self.check()
+            raise
+        self.check()
+
+    def transaction(self) -> GuardedTransaction:
+        """A transaction that commits only while this is owned, whatever the clocks say."""
+        return GuardedTransaction([self])
+
+    # Begin and end ----------------------------------------------------------------------------------------------------
+
+    async def begin(self) -> bool:
+        """Proves the ownership and starts to watch over it. False: the znode or its session has gone already.
+
+        Whatever this raises, `abandon` has been called.
+        """
+        self._active = True
+        if not self._is_ephemeral:
+            return True
+        if self._terms.proof == "quorum":
+            self._proof.__enter__()
+        if self._terms != Terms():
+            self.client.add_listener(self._state_changed)
+        try:
+            await self._prove()
+        except (NoNodeError, SessionExpiredError):
+            self.abandon()
+            return False
+        except BaseException:
+            self.abandon()
+            raise
+        if self._reason is not None:
+            self.abandon()
+            return False
+        return True
+
+    async def _prove(self) -> None:
+        await self._watch_znode()
+        while (
+            self._terms.proof == "quorum" and self._proof.remaining() < self.client.session_timeout * PROOF_LEFT_SHARE
+        ):
+            if self._proof.session_over:
+                raise SessionExpiredError("the session ended before its znode was owned")
+            await until_answered(self._proof.renew)
+        if self._proof.session_over:
+            raise SessionExpiredError("the session ended before its znode was owned")
+        self._state_changed(self.client.state)
+        if self._terms.proof == "quorum":
+            for scope in self._scopes:
+                self._proof.guard(scope)
+
+    async def _watch_znode(self) -> None:
+        znode = self.znode
+
+        def told(event: WatchedEvent) -> None:
+            if event.type == EventType.NONE:
+                self._lose("the session is over")
+            elif event.type == EventType.DELETED and self.znode == znode and self._spare is None:
+                self._lose(f"its znode {znode} was deleted")
+
+        # A watch on the children of an ephemeral fires when it is deleted, and not when its data changes.
+        await until_answered(self.client.get_children, znode, watch=told)
+
+    async def release(self) -> bool:
+        """Ends the ownership by deleting its znode; waits for a server's answer. False: the znode was gone before."""
+        self._finish()
+        try:
+            return await delete_once(self.client, self.znode)
+        except SessionExpiredError:
+            if not self._is_ephemeral:
+                raise
+            return True  # it went with its session, after the body
+        except BaseException:
+            self._delete_later()
+            raise
+
+    def abandon(self) -> None:
+        """Ends the ownership without waiting: the znode is deleted in the background, or goes with its session."""
+        if self._active:
+            self._finish()
+            self._delete_later()
+
+    def _delete_later(self) -> None:
+        if not self.client.is_over and not (self._is_ephemeral and self._proof.session_over):
+            for znode in filter(None, (self.znode, self._spare)):
+                self.client.defer_delete(znode)
+
+    def _finish(self) -> None:
+        """Nothing that happens from here on concerns this any more."""
+        if not self._active:
+            return
+        reason = self.loss
+        self._active = False
+        if self._is_ephemeral:
+            for scope in self._scopes:
+                self._proof.unguard(scope)
+            if self._terms.proof == "quorum":
+                self._proof.__exit__(None, None, None)
+            self.client.remove_listener(self._state_changed)
+        self._reason = reason or "it was given up"
+        for scope in self._scopes - {self._term}:
+            scope.cancel()
+
+    async def _move(self, znode: str) -> None:
+        """Goes on under another znode of ours, which takes the place of this one in one transaction."""
+        self.check()
+        self._spare = znode
+        try:
+            await self._replace(self.znode, znode)
+            self.znode = znode
+        except NoNodeError:
+            self.found_missing()
+        finally:
+            self._spare = None if self.znode == znode else self._spare
+        self.check()
+        try:
+            await self._watch_znode()
+        except NoNodeError:
+            self.found_missing()
+        self.check()
+
+    async def _replace(self, before: str, after: str) -> None:
+        """Raises `NoNodeError`: the old znode is gone."""
+        data, _ = await until_answered(self.client.get, before)
+        unsure = False
+        while True:
+            transaction = self.client.transaction()
+            transaction.delete(before)
+            transaction.create(after, data, ephemeral=self._is_ephemeral)
+            try:
+                results = await transaction.commit()
+            except ConnectionLoss as error:
+                unsure = unsure or error.outcome_unknown
+                continue
+            if isinstance(results[0], NoNodeError) and unsure:
+                # Gone by our own hand, if the new one is there.
+                await until_answered(self.client.get, after)
+                return
+            for result in results:
+                if isinstance(result, ZookeeperError) and result.code not in (0, -2):
+                    raise result
+            return
+
+    # Loss -------------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _bound(self, scope: trio.CancelScope) -> Iterator[None]:
+        """The scope is cancelled when the ownership ends."""
+        self._scopes.add(scope)
+        if self.loss is not None:
+            scope.cancel()
+        elif self._is_ephemeral and self._terms.proof == "quorum":
+            self._proof.guard(scope)
+        elif self._is_ephemeral:
+            scope.deadline = self._term.deadline
+        try:
+            yield
+        finally:
+            self._proof.unguard(scope)
+            self._scopes.discard(scope)
+
+    def found_missing(self) -> None:
+        """A quorum said that the znode is gone."""
+        self._lose(f"its znode {self.znode} is gone")
+
+    def _lose(self, reason: str) -> None:
+        if self._active and self._reason is None:
+            self._reason = reason
+            for scope in self._scopes:
+                scope.cancel()
+
+    def _state_changed(self, state: str) -> None:
+        """What the session's state alone means, under other terms than the usual ones."""
+        if state == KazooState.LOST:
+            self._lose("the session is over")
+        elif state == KazooState.SUSPENDED and self._terms.on_suspend == "cancel":
+            self._lose("the connection was lost (on_suspend='cancel')")
+        elif self._terms.proof == "session":
+            suspended = state == KazooState.SUSPENDED
+            left = self.client.session_timeout * SUSPENDED_SHARE if suspended else float("inf")
+            for scope in self._scopes:
+                scope.deadline = trio.current_time() + left
+
+
+class GuardedTransaction:
+    """`ZooKeeper.transaction()` with the owner's znode checked first: it commits only while that is there.
+
+    `create`, `delete`, `set_data` and `check` collect operations as `Transaction` does. As an async context manager
+    it commits when the block ends without an exception, keeps `results`, and raises the error of what failed.
+    """
+
+    def __init__(self, owners: Sequence[Ownership]) -> None:
+        if any(owner.client is not owners[0].client for owner in owners):
+            raise ValueError("what one transaction checks must be owned through one client")
+        self.results: list[Any] = []
+        self._owners = owners
+        self._inner = owners[0].client.transaction()
+        for owner in owners:
+            # Any version: a request to give the lock up writes to the znode, and the name is its owner's alone.
+            self._inner.check(owner.znode, -1)
+        self.create = self._inner.create
+        self.delete = self._inner.delete
+        self.set_data = self._inner.set_data
+        self.check = self._inner.check
+
+    async def commit(self) -> list[Any]:
+        """Sends it; one result an operation, as `Transaction.commit` gives them (the guard has none).
+
+        Raises:
+            OwnershipLost: the owner's znode is gone. Nothing was done.
+            ConnectionLoss: see `outcome_unknown`.
+        """
+        results = await self._inner.commit()
+        for owner, result in zip(self._owners, results, strict=False):
+            if isinstance(result, NoNodeError):
+                owner.found_missing()
+                raise OwnershipLost(owner.path, f"its znode {owner.znode} is gone")
+        return results[len(self._owners) :]
+
+    async def __aenter__(self) -> GuardedTransaction:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None and not self._inner.committed:
+            self.results = await self.commit()
+            for result in self.results:
+                if isinstance(result, ZookeeperError) and result.code not in (0, -2):
+                    raise result
+
+
+OwnershipT = TypeVar("OwnershipT", bound=Ownership)
+
+
+@asynccontextmanager
+async def owning(
+    claim: Callable[[], Awaitable[OwnershipT]], ended: Callable[[OwnershipT], None] = lambda _: None
+) -> AsyncIterator[OwnershipT]:
+    """Runs the block while `claim()`'s ownership lasts, releases it, and calls `ended(ownership)` in any case.
+
+    What leaves the block:
+
+    - the body's own exception, unchanged, with a note if the ownership was lost: it is never replaced;
+    - else `OwnershipLost`, if the ownership ended before the body did, also when the body never noticed, or so close to
+      its end that nobody can tell (the znode was gone when it was to be deleted);
+    - else nothing, and the znode is deleted.
+    """
+    held = await claim()
+    try:
+        with held.body():
+            yield held
+        held.check()
+        if not await held.release():
+            raise OwnershipLost(held.path, f"its znode {held.znode} was gone before it was released")
+    except BaseException as error:
+        if held.loss is not None and not isinstance(error, (OwnershipLost, trio.Cancelled)):
+            _add_note(error, f"{held.path} was no longer owned: {held.loss}")
+        held.abandon()
+        raise
+    finally:
+        ended(held)
+
+
+def _add_note(error: BaseException, note: str) -> None:
+    """`BaseException.add_note`, which Python 3.10 does not have."""
+    error.__dict__.setdefault("__notes__", []).append(note)

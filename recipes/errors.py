@@ -1,0 +1,44 @@
+"""What recipes raise of their own; everything else that they raise is the client's.
+
+Knows no recipe.
+"""
+
+from __future__ import annotations
+
+from terzetto.client import KazooException
+
+
+class OwnershipLost(KazooException):
+    """Something that was owned (a lock, an election, a lease) is owned no more, or that can no longer be proved.
+
+    Attributes:
+        path: path of the recipe.
+        reason: what ended the ownership.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path} is no longer owned: {self.reason}"
+
+
+class LayoutConflictError(KazooException):
+    """Contenders of the other layout (kazoo's, Curator's) stand on the path, and we would not exclude each other.
+
+    Attributes:
+        path: path of the recipe.
+        name: name of a foreign contender's znode.
+        layout: the recipe's own layout.
+    """
+
+    def __init__(self, path: str, name: str, layout: str) -> None:
+        super().__init__(path, name, layout)
+        self.path = path
+        self.name = name
+        self.layout = layout
+
+    def __str__(self) -> str:
+        return f"{self.path} is in use by {self.name!r}, which is not a contender of the layout {self.layout!r}"

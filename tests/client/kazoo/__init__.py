@@ -1,0 +1,1 @@
+"""Tests of the blocking drop-in: kazoo itself is the reference wherever it can be."""

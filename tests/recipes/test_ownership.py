@@ -1,0 +1,620 @@
+"""Ownership as a scope: what ends it and when, what leaves the block, guarded writes, tokens. On a `Lock`."""
+
+# ruff: noqa: PT012 - what leaves a block is what is tested here
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from terzetto.client import BadVersionError, ConnectionLoss, KazooState, NodeExistsError, ZooKeeper
+from terzetto.client.wire import Opcode
+from terzetto.recipes import Lock, Ownership, OwnershipLost
+from tests.client.holdings import holdings
+from tests.client.memory_server import Door, MemoryEnsemble, pass_time, until
+from tests.client.server_link import Fault, nth
+
+from .losing import losses
+from .walking import at_rest, tree, walk
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
+
+T = 10.0
+"""Session timeout of these tests, seconds."""
+
+
+def cut_off(ensemble: MemoryEnsemble) -> None:
+    """No server can be reached any more; none says a word."""
+    ensemble.shut(Door.HANGS)
+    ensemble.cut()
+
+
+def expire_unseen(ensemble: MemoryEnsemble, held: Ownership) -> None:
+    """The leader ends the session while its client has no connection, so that no event tells of the znode."""
+    ensemble.cut()
+    ensemble.expire(held.client.session_id)
+
+
+async def lost_after(
+    ensemble: MemoryEnsemble, harm: Callable[[Ownership], object], **options: Any
+) -> tuple[float, str]:
+    """Owns a lock, does harm to it, and returns how many seconds later the body was cancelled, and the reason."""
+    async with ensemble.open(session_timeout=T, close_timeout=0.5) as zk:
+        cancelled_at = start = 0.0
+        with pytest.raises(OwnershipLost) as lost:
+            async with Lock(zk, "/a", **options) as held:
+                # Long enough for the pings of an owner to have begun.
+                await pass_time(T)
+                start = trio.current_time()
+                harm(held)
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    cancelled_at = trio.current_time()
+        assert lost.value.path == "/a"
+        assert holdings(zk).proof_holders == 0
+        ensemble.shut(Door.OPEN)
+        return cancelled_at - start, lost.value.reason
+
+
+# What ends it, and when -----------------------------------------------------------------------------------------------
+
+
+async def test_a_body_without_a_connection_ends_before_the_session_can_expire(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    after, reason = await lost_after(ensemble, lambda _: cut_off(ensemble))
+    # The proof is T/2 long, and at most T/4 old when the connection goes.
+    assert T / 4 - 0.2 <= after <= T / 2
+    assert reason == "no quorum has confirmed for half of its timeout that the session lives"
+
+
+async def test_a_server_that_answers_pings_and_nothing_else_proves_nothing(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    def isolate(_: Ownership) -> None:
+        # A follower that is cut off from its leader: pings and reads are answered, writes are not.
+        ensemble.rules.append(lambda request: Fault.IGNORE if request.opcode == Opcode.MULTI else None)
+
+    after, _ = await lost_after(ensemble, isolate)
+    assert T / 4 - 0.2 <= after <= T / 2
+
+
+async def test_the_session_s_loss_ends_it_at_once(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    after, reason = await lost_after(ensemble, lambda held: expire_unseen(ensemble, held))
+    # The client learns of it from the next server that it asks.
+    assert after <= 0.2
+    assert reason == "the session is over"
+
+
+async def test_the_znode_s_deletion_ends_it_at_once(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    after, reason = await lost_after(ensemble, lambda held: ensemble.realm.delete(held.znode))
+    assert after == 0.0
+    assert reason.endswith("was deleted")
+
+
+async def test_a_deletion_during_a_lost_connection_is_seen_when_it_is_back(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    def harm(held: Ownership) -> None:
+        ensemble.cut()
+        ensemble.realm.delete(held.znode)
+
+    after, reason = await lost_after(ensemble, harm)
+    assert after <= 0.2
+    assert reason.endswith("was deleted")
+
+
+@pytest.mark.parametrize("proof", ["quorum", "session"])
+async def test_on_suspend_cancel_ends_it_with_the_connection(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, proof: str
+) -> None:
+    after, reason = await lost_after(ensemble, lambda _: ensemble.cut(), proof=proof, on_suspend="cancel")
+    assert after == 0.0
+    assert "on_suspend='cancel'" in reason
+
+
+async def test_by_the_session_s_state_it_ends_a_third_of_the_timeout_after_the_connection(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    after, _ = await lost_after(ensemble, lambda _: cut_off(ensemble), proof="session")
+    assert after == pytest.approx(T / 3)
+
+
+async def test_by_the_session_s_state_a_loss_ends_it_at_once(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    after, reason = await lost_after(ensemble, lambda held: expire_unseen(ensemble, held), proof="session")
+    assert after <= 0.2
+    assert reason == "the session is over"
+
+
+@pytest.mark.parametrize("proof", ["quorum", "session"])
+async def test_a_reconnect_in_time_ends_nothing(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, proof: Any
+) -> None:
+    async with ensemble.open(session_timeout=T) as zk, Lock(zk, "/a", proof=proof) as held:
+        for _ in range(5):
+            ensemble.shut(Door.REFUSES)
+            ensemble.cut()
+            await pass_time(T / 10)
+            ensemble.shut(Door.OPEN)
+            await until(lambda: zk.connected)
+            await pass_time(T / 2)
+        assert not held.is_lost
+
+
+async def test_a_quiet_owner_asks_a_quorum_every_quarter_of_the_timeout(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open(session_timeout=T) as zk:
+        async with Lock(zk, "/a") as held:
+            before = len(ensemble.received)
+            await pass_time(10 * T)
+            opcodes = [request.opcode for request in ensemble.received[before:]]
+            assert not held.is_lost
+        assert 38 <= opcodes.count(Opcode.MULTI) <= 42
+        assert set(opcodes) == {Opcode.MULTI, Opcode.PING}
+        before = len(ensemble.received)
+        await pass_time(10 * T)
+        assert {request.opcode for request in ensemble.received[before:]} == {Opcode.PING}
+
+
+async def test_by_the_session_s_state_there_is_no_traffic_but_pings(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open(session_timeout=T) as zk, Lock(zk, "/a", proof="session"):
+        before = len(ensemble.received)
+        await pass_time(10 * T)
+        assert {request.opcode for request in ensemble.received[before:]} == {Opcode.PING}
+
+
+async def test_a_process_that_was_stopped_passes_no_checkpoint_more(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    steps: list[str] = []
+    async with ensemble.open(session_timeout=T) as zk:
+        with pytest.raises(OwnershipLost):
+            async with Lock(zk, "/a"):
+                await pass_time(T)
+                # Stopped, and nothing of it ran meanwhile.
+                autojump_clock.jump(T / 2)
+                await trio.lowlevel.checkpoint()
+                steps.append("passed a checkpoint")
+    assert steps == []
+
+
+async def test_the_bodies_of_two_owners_never_overlap_at_the_earliest_expiry(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    """The leader ends the session as early as its last contact allows: the first body has ended by then."""
+    ended: list[float] = []
+
+    async with ensemble.open(session_timeout=T, close_timeout=0.5) as first, ensemble.open() as second:
+
+        async def own_until_lost() -> None:
+            with pytest.raises(OwnershipLost):
+                async with Lock(first, "/a"):
+                    try:
+                        await trio.sleep_forever()
+                    finally:
+                        ended.append(trio.current_time())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(own_until_lost)
+            await pass_time(3.3 * T)
+            last_contact = trio.current_time()
+            ensemble.shut(Door.HANGS)
+            ensemble.links[0].paused = True
+            expiry = last_contact + T - T / 6 - 1.0  # a tick of 2 s, half of it
+            session_id = first.session_id
+            await pass_time(expiry - trio.current_time())
+            assert ended, "the first body runs while its session may be over"
+            ensemble.expire(session_id)
+            async with Lock(second, "/a"):
+                assert ended[0] < trio.current_time()
+            nursery.cancel_scope.deadline = trio.current_time() + T
+        ensemble.shut(Door.OPEN)
+
+
+# What leaves the block ------------------------------------------------------------------------------------------------
+
+
+class BodyError(Exception):
+    pass
+
+
+async def test_the_body_s_own_error_leaves_unchanged(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    error = BodyError("own")
+    async with ensemble.open() as zk:
+        with pytest.raises(BodyError) as caught:
+            async with Lock(zk, "/a"):
+                raise error
+        assert caught.value is error
+        assert not hasattr(error, "__notes__")
+        await at_rest(zk)
+        assert tree(ensemble) == {"/a"}
+
+
+async def test_an_error_of_a_body_that_had_lost_its_lock_leaves_with_a_note(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk:
+        with pytest.raises(BodyError) as caught:
+            async with Lock(zk, "/a") as held:
+                ensemble.realm.delete(held.znode)
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    raise BodyError("while cleaning up")
+        assert caught.value.__notes__ == [f"/a was no longer owned: its znode {held.znode} was deleted"]
+
+
+async def test_a_group_of_the_body_s_loses_the_cancellation_and_nothing_else(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async def fail_when_cancelled() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise BodyError("in a task")
+
+    async with ensemble.open() as zk:
+        with pytest.raises(ExceptionGroup) as caught:
+            async with Lock(zk, "/a") as held, trio.open_nursery() as nursery:
+                nursery.start_soon(fail_when_cancelled)
+                nursery.start_soon(trio.sleep_forever)
+                await trio.testing.wait_all_tasks_blocked()
+                ensemble.realm.delete(held.znode)
+        assert [type(error) for error in caught.value.exceptions] == [BodyError]
+        assert len(caught.value.__notes__) == 1
+
+
+async def test_a_body_that_never_noticed_is_told_at_its_end(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    done: list[str] = []
+    async with ensemble.open() as zk:
+        with pytest.raises(OwnershipLost, match="was deleted"):
+            async with Lock(zk, "/a") as held:
+                ensemble.realm.delete(held.znode)
+                with trio.CancelScope(shield=True):
+                    await pass_time(1)
+                done.append("all of it")
+        assert done == ["all of it"]
+
+
+async def test_a_body_without_a_checkpoint_is_told_at_its_end(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open(session_timeout=T) as zk:
+        with pytest.raises(OwnershipLost):
+            async with Lock(zk, "/a") as held:
+                autojump_clock.jump(T)
+                with pytest.raises(OwnershipLost):
+                    held.check()
+
+
+async def test_a_znode_that_is_gone_when_it_is_to_be_deleted_ends_in_ownership_lost(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    def delete_first(request: Any) -> None:
+        if request.opcode == Opcode.DELETE and request.path in ensemble.realm.znodes:
+            ensemble.realm.delete(request.path)
+
+    async with ensemble.open() as zk:
+        ensemble.rules.append(delete_first)
+        with pytest.raises(OwnershipLost, match="was gone before it was released"):
+            async with Lock(zk, "/a"):
+                pass
+
+
+async def test_a_cancellation_from_outside_passes_and_releases(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk:
+        with trio.move_on_after(1) as scope:
+            async with Lock(zk, "/a"):
+                await trio.sleep_forever()
+        assert scope.cancelled_caught
+        await at_rest(zk)
+        assert tree(ensemble) == {"/a"}
+
+
+async def test_a_timeout_of_the_body_is_the_body_s(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async with ensemble.open() as zk:
+        with pytest.raises(trio.TooSlowError):
+            async with Lock(zk, "/a"):
+                with trio.fail_after(1):
+                    await trio.sleep_forever()
+
+
+async def test_a_session_that_ends_during_the_release_has_released(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk:
+        ensemble.rules.append(nth(1, Opcode.DELETE, Fault.CUT))
+        async with Lock(zk, "/a"):
+            session_id = zk.session_id
+            zk.add_listener(lambda state: ensemble.expire(session_id) if state == KazooState.SUSPENDED else None)
+        assert tree(ensemble) == {"/a"}
+
+
+# Guarded writes, and asking -------------------------------------------------------------------------------------------
+
+
+async def test_a_guarded_write_commits_while_owned(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async with ensemble.open() as zk, Lock(zk, "/a") as held:
+        async with held.transaction() as t:
+            t.create("/x", b"1")
+            t.set_data("/x", b"2", 0)
+            t.check("/x", 1)
+        assert t.results[0] == "/x"
+        assert t.results[1].version == 1
+        assert t.results[2] is True
+        assert len(t.results) == 3
+        with pytest.raises(NodeExistsError):
+            async with held.transaction() as t:
+                t.create("/x")
+        refused = held.transaction()
+        refused.delete("/x", 7)
+        assert isinstance((await refused.commit())[0], BadVersionError)
+        assert not held.is_lost
+
+
+async def test_a_former_owner_s_guarded_write_never_commits(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk:
+        with pytest.raises(OwnershipLost):
+            async with Lock(zk, "/a") as held:
+                ensemble.realm.delete(held.znode)
+                with trio.CancelScope(shield=True), pytest.raises(OwnershipLost) as refused:
+                    async with held.transaction() as t:
+                        t.create("/x")
+        assert refused.value.path == "/a"
+        assert tree(ensemble) == {"/a"}
+
+
+async def test_a_guarded_write_survives_a_sign_in_the_znode(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk, Lock(zk, "/a") as held:
+        await zk.set(held.znode, b"__REVOKE__")
+        async with held.transaction() as t:
+            t.create("/x")
+        assert not held.is_lost
+
+
+async def test_nothing_can_be_written_after_the_block(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async with ensemble.open() as zk:
+        async with Lock(zk, "/a") as held:
+            pass
+        with pytest.raises(OwnershipLost):
+            async with held.transaction() as t:
+                t.create("/x")
+        with pytest.raises(OwnershipLost):
+            await held.assert_owned()
+        assert held.is_lost
+        assert held.loss == "it was given up"
+
+
+async def test_a_guarded_write_whose_reply_is_lost_says_so(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async with ensemble.open() as zk, Lock(zk, "/a", proof="session") as held:
+        ensemble.rules.append(nth(1, Opcode.MULTI, Fault.DO_AND_CUT))
+        with pytest.raises(ConnectionLoss) as lost:
+            async with held.transaction() as t:
+                t.create("/x")
+        assert lost.value.outcome_unknown
+
+
+@pytest.mark.parametrize("fault", [Fault.CUT, Fault.DO_AND_CUT])
+async def test_assert_owned_asks_until_it_is_answered(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, fault: Fault
+) -> None:
+    async with ensemble.open() as zk, Lock(zk, "/a", proof="session") as held:
+        ensemble.rules.append(nth(1, Opcode.MULTI, fault))
+        await held.assert_owned()
+        asked = [request for request in ensemble.received if request.opcode == Opcode.MULTI]
+        assert len(asked) == 2
+        assert asked[1].record[0].request.path == held.znode
+
+
+async def test_assert_owned_finds_a_lost_session_and_a_deleted_znode(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk:
+        for harm in (lambda held: ensemble.realm.delete(held.znode), lambda held: ensemble.expire(zk.session_id)):
+            lock = Lock(zk, "/a", proof="session")
+            await lock.acquire()
+            assert lock.held is not None
+            harm(lock.held)
+            with pytest.raises(OwnershipLost):
+                await lock.held.assert_owned()
+            assert not lock.is_acquired
+            assert await lock.release() is False
+
+
+async def test_one_client_for_one_transaction(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    from terzetto.recipes import GuardedTransaction
+
+    async with ensemble.open() as one, ensemble.open() as other, Lock(one, "/a") as a, Lock(other, "/b") as b:
+        with pytest.raises(ValueError, match="one client"):
+            GuardedTransaction([a, b])
+
+
+# Tokens ---------------------------------------------------------------------------------------------------------------
+
+
+async def test_tokens_grow_with_every_owner_also_when_the_numbers_begin_anew(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    tokens: list[int] = []
+    numbers: list[str] = []
+    async with ensemble.open() as one, ensemble.open() as other:
+        for turn in range(6):
+            async with Lock(one if turn % 2 else other, "/a", container=True) as held:
+                assert held.fencing_token is not None
+                tokens.append(held.fencing_token)
+                numbers.append(held.znode[-10:])
+                stat = await one.exists(held.znode)
+                assert stat is not None
+                assert stat.czxid == held.fencing_token
+            if turn == 3:
+                ensemble.realm.delete("/a")  # the server reaps an empty container
+    assert tokens == sorted(set(tokens))
+    assert numbers == ["0000000000", "0000000001", "0000000002", "0000000003", "0000000000", "0000000001"]
+
+
+# Looking on -----------------------------------------------------------------------------------------------------------
+
+
+async def test_wait_lost_and_other_bodies_end_with_it(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    told: list[str] = []
+
+    async def wait(held: Ownership) -> None:
+        told.append(await held.wait_lost())
+
+    async def work(held: Ownership) -> None:
+        with held.body():
+            await trio.sleep_forever()
+        told.append("body ended")
+
+    async with ensemble.open() as zk:
+        lock = Lock(zk, "/a")
+        await lock.acquire()
+        held = lock.held
+        assert held is not None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait, held)
+            nursery.start_soon(work, held)
+            await pass_time(100)
+            assert told == []
+            ensemble.realm.delete(held.znode)
+        assert sorted(told) == ["body ended", held.loss]
+        with held.body():
+            await trio.lowlevel.checkpoint()
+            told.append("a body begun too late")
+        assert len(told) == 2
+        await lock.release()
+        assert holdings(zk).proof_holders == 0
+
+
+@pytest.mark.parametrize("proof", ["quorum", "session"])
+async def test_wait_lost_follows_the_proof(ensemble: MemoryEnsemble, autojump_clock: MockClock, proof: Any) -> None:
+    async with ensemble.open(session_timeout=T, close_timeout=0.1) as zk:
+        lock = Lock(zk, "/a", proof=proof)
+        await lock.acquire()
+        held = lock.held
+        assert held is not None
+        await pass_time(T)
+        start = trio.current_time()
+        cut_off(ensemble)
+        assert lock.is_acquired
+        await held.wait_lost()
+        assert trio.current_time() - start <= T / 2
+        assert not lock.is_acquired
+        ensemble.shut(Door.OPEN)
+        await until(lambda: zk.connected)
+        assert not lock.is_acquired, "what was lost once stays lost"
+        assert await lock.release() is False
+
+
+async def test_it_says_what_it_is(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async with ensemble.open() as zk:
+        async with Lock(zk, "/a") as held:
+            assert repr(held) == f"<Ownership {held.znode} token {held.fencing_token} held>"
+        assert repr(held) == f"<Ownership {held.znode} token {held.fencing_token} it was given up>"
+    assert str(OwnershipLost("/a", "why")) == "/a is no longer owned: why"
+
+
+@pytest.mark.parametrize("options", [{"proof": "ping"}, {"on_suspend": "ignore"}])
+async def test_terms_that_do_not_exist_are_refused(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, options: Any
+) -> None:
+    async with ensemble.open() as zk:
+        with pytest.raises(ValueError, match="must be one of"):
+            Lock(zk, "/a", **options)
+
+
+# Locks that outlive the session ---------------------------------------------------------------------------------------
+
+
+async def test_a_lock_that_is_not_ephemeral_outlives_its_session_and_cancels_nothing(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open(session_timeout=T) as zk:
+        async with Lock(zk, "/a").hold(ephemeral=False) as held:
+            ensemble.expire(zk.session_id)
+            await pass_time(2 * T)
+            assert not held.is_lost
+            assert held.znode in tree(ensemble)
+            async with held.transaction() as t:
+                t.create("/x")
+            assert holdings(zk).proof_holders == 0
+        assert tree(ensemble) == {"/a", "/x"}
+
+
+async def test_a_lock_that_is_not_ephemeral_blocks_others_when_its_owner_is_gone(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as one:
+        assert await Lock(one, "/a").acquire(ephemeral=False)
+    async with ensemble.open() as other:
+        assert not await Lock(other, "/a").acquire(blocking=False)
+        (left,) = tree(ensemble) - {"/a"}
+        ensemble.realm.delete(left)
+        assert await Lock(other, "/a").acquire(blocking=False)
+
+
+# Nothing left behind --------------------------------------------------------------------------------------------------
+
+
+async def _guarded(zk: ZooKeeper) -> None:
+    async with Lock(zk, "/a") as held:
+        await held.assert_owned()
+        transaction = held.transaction()
+        transaction.check("/", -1)
+        await transaction.commit()
+
+
+async def _by_session(zk: ZooKeeper) -> None:
+    async with Lock(zk, "/a", proof="session", on_suspend="cancel") as held:
+        with trio.move_on_after(0.1):
+            await held.wait_lost()
+
+
+async def _lost(zk: ZooKeeper) -> None:
+    with pytest.raises(OwnershipLost):
+        async with Lock(zk, "/a") as held:
+            await zk.delete(held.znode)
+            await trio.sleep_forever()
+
+
+@pytest.mark.parametrize("work", [_guarded, _by_session])
+async def test_cancelled_at_each_checkpoint_it_leaves_nothing(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, work: Callable[[ZooKeeper], Awaitable[object]]
+) -> None:
+    assert await walk(ensemble, work, leaves={"/a"}, raises=(OwnershipLost, ConnectionLoss)) > 5
+
+
+async def test_a_lost_lock_leaves_nothing(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async with ensemble.open() as zk:
+        before = await at_rest(zk)
+        await _lost(zk)
+        assert await at_rest(zk) == before
+        assert tree(ensemble) == {"/a"}
+
+
+async def test_a_lost_request_or_reply_ends_no_ownership(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async for loss in losses(ensemble):
+        async with ensemble.open() as zk, Lock(zk, "/a") as held:
+            await held.assert_owned()
+            await pass_time(1)
+            assert not held.is_lost, str(loss)
+        assert tree(ensemble) == {"/a"}, str(loss)
