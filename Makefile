@@ -1,7 +1,7 @@
 # make demo    a first program against a real ZooKeeper      make lint    format, ruff, mypy and pyright, both strict
 # make test    all tests but the soak tests                  make docs    the documentation, warnings are errors
 # make unit    the tests that need no real peer              make soak    minutes of faults on real processes
-# make bench   terzetto, kazoo and the C client side by side
+# make bench   terzetto, kazoo and the C client side by side; terzetto's server and Java's
 #
 # PYTHON chooses the interpreter a new virtual environment is made with, VENV where it is, ARGS goes to pytest or the
 # benchmarks: make unit PYTHON=python3.13 VENV=.venv-3.13 ARGS="-k session".

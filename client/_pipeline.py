@@ -17,6 +17,7 @@ from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, w
 from ._pending import Request
 from ._requests import Requests
 from ._runner import SessionRunner
+from ._watching import WatchCallback
 from .errors import AuthFailedError, ConnectionLoss, KazooException, SessionExpiredError
 from .values import ACL, ZnodeStat
 
@@ -90,9 +91,9 @@ class Pipeline:
         """As `ZooKeeper.exists`."""
         return await self._submit(self._requests.exists(path))
 
-    async def get_children(self, path: str) -> PipelineResult[list[str]]:
+    async def get_children(self, path: str, watch: WatchCallback | None = None) -> PipelineResult[list[str]]:
         """As `ZooKeeper.get_children`."""
-        return await self._submit(self._requests.get_children(path))
+        return await self._submit(self._requests.get_children(path, watch))
 
     async def get_acls(self, path: str) -> PipelineResult[tuple[list[ACL], ZnodeStat]]:
         """As `ZooKeeper.get_acls`."""

@@ -40,8 +40,17 @@ from .semaphore import (
     Semaphore as Semaphore,
     SemaphoreMutex as SemaphoreMutex,
 )
+from .watchers import (
+    ChildrenWatch as ChildrenWatch,
+    DataWatch as DataWatch,
+    PatientChildrenWatch as PatientChildrenWatch,
+    WatchedChildren as WatchedChildren,
+    WatchedData as WatchedData,
+)
 
 __all__ = [
+    "ChildrenWatch",
+    "DataWatch",
     "Election",
     "GuardedTransaction",
     "LayoutConflictError",
@@ -54,9 +63,12 @@ __all__ = [
     "NonBlockingLease",
     "Ownership",
     "OwnershipLost",
+    "PatientChildrenWatch",
     "ReadLock",
     "Semaphore",
     "SemaphoreMutex",
+    "WatchedChildren",
+    "WatchedData",
     "WriteLock",
     "WriterOwnership",
     "revoke",

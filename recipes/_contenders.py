@@ -23,7 +23,7 @@ from terzetto.client import (
 )
 
 from ._layout import Role, Seat
-from ._ownership import OwnershipT, Terms
+from ._ownership import Ownership, OwnershipT, Terms
 from ._znodes import delete_once, find_child, join, make_path, pause_if_throttled, until_answered, wait_deleted
 from .errors import LayoutConflictError
 
@@ -150,26 +150,35 @@ class ContenderQueue:
     async def _take_turn(
         self, contender: Contender, kind: type[OwnershipT], terms: Terms, *, wait: bool
     ) -> OwnershipT | None:
+        owned = kind(self._zk, self.path, contender.path, contender.stat, terms)
         try:
-            while (blocker := await self._blocker(contender)) is not None:
+            names = await until_answered(self._first_look, contender, owned)
+            while (blocker := self._blocker(contender, names)) is not None:
                 if not wait:
                     await delete_once(self._zk, contender.path)
                     return None
                 await wait_deleted(self._zk, join(self.path, blocker.name))
-            owned = kind(self._zk, self.path, contender.path, contender.stat, terms)
+                names = await until_answered(self._zk.get_children, self.path)
+        except NoNodeError:
+            raise _Vanished from None
         except BaseException:
             self._leave(contender.path)
             raise
-        if not await owned.begin():
+        if not await owned.begin(is_watched=True):
             raise _Vanished
         return owned
 
-    async def _blocker(self, contender: Contender) -> Seat | None:
-        """Whom we wait for, `None` for nobody."""
-        try:
-            names = await until_answered(self._zk.get_children, self.path)
-        except NoNodeError:
-            raise _Vanished from None
+    async def _first_look(self, contender: Contender, owned: Ownership) -> list[str]:
+        """All children of the parent, and a watch on our own znode. Raises `NoNodeError`: it has gone already."""
+        watcher = owned.watcher() if contender.stat.ephemeralOwner else None
+        async with self._zk.pipeline() as pipeline:
+            listed = await pipeline.get_children(self.path)
+            watched = await pipeline.get_children(contender.path, watcher)
+        watched.result()
+        return listed.result()
+
+    def _blocker(self, contender: Contender, names: list[str]) -> Seat | None:
+        """Whom we wait for, `None` for nobody. Raises `_Vanished`: it is not our turn any more."""
         if contender.name not in names or self._zk.keep_proof(contender.stat.ephemeralOwner or None).session_over:
             raise _Vanished
         foreigner = self.role.foreigner(names)

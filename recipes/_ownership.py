@@ -10,9 +10,10 @@ It refuses to know how ownership is won, and in which order.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Literal, TypeVar, get_args
 
 import trio
@@ -83,7 +84,9 @@ class Ownership:
         self._is_ephemeral = stat.ephemeralOwner != 0
         self._proof = zk.keep_proof(stat.ephemeralOwner)
         self._reason: str | None = None
+        # Begun and not ended: the proof is kept, and what happens to it counts.
         self._active = False
+        self._is_watched = False
         # While one znode takes the place of another, both may be there.
         self._spare: str | None = None
         # Never entered by anyone: trio keeps its deadline, so that a proof that ran out once stays run out.
@@ -119,18 +122,16 @@ class Ownership:
 
     async def wait_lost(self) -> str:
         """Returns the reason once this is owned no more."""
-        with trio.CancelScope() as scope, self._bound(scope):
+        with self.body():
             await trio.sleep_forever()
         return self.loss or "it was given up"
 
-    @contextmanager
-    def body(self) -> Iterator[Ownership]:
+    def body(self) -> OwnedBody:
         """A cancel scope that ends with the ownership, for other tasks than the owner's: `with held.body(): ...`.
 
         Leaving it says nothing: look at `loss`.
         """
-        with trio.CancelScope() as scope, self._bound(scope):
-            yield self
+        return OwnedBody(self)
 
     async def assert_owned(self) -> None:
         """Asks a quorum whether the znode is there, now. A checkpoint.
@@ -158,12 +159,15 @@ class Ownership:
 
     # Begin and end ----------------------------------------------------------------------------------------------------
 
-    async def begin(self) -> bool:
-        """Proves the ownership and starts to watch over it. False: the znode or its session has gone already.
+    async def begin(self, *, is_watched: bool = False) -> bool:
+        """Proves the ownership and watches over it. False: the znode or its session has gone already.
 
         Whatever this raises, `abandon` has been called.
+
+        Args:
+            is_watched: a watch that calls `watcher()` has been set.
         """
-        self._active = True
+        self._active, self._is_watched = True, is_watched
         if not self._is_ephemeral:
             return True
         if self._terms.proof == "quorum":
@@ -199,6 +203,14 @@ class Ownership:
                 self._proof.guard(scope)
 
     async def _watch_znode(self) -> None:
+        await until_answered(self.client.get_children, self.znode, watch=self.watcher())
+        self._is_watched = True
+
+    def watcher(self) -> Callable[[WatchedEvent], None]:
+        """What a watch on the children of the znode calls.
+
+        Such a watch fires when the znode is deleted and not when its data changes; an ephemeral has no children.
+        """
         znode = self.znode
 
         def told(event: WatchedEvent) -> None:
@@ -207,8 +219,7 @@ class Ownership:
             elif event.type == EventType.DELETED and self.znode == znode and self._spare is None:
                 self._lose(f"its znode {znode} was deleted")
 
-        # A watch on the children of an ephemeral fires when it is deleted, and not when its data changes.
-        await until_answered(self.client.get_children, znode, watch=told)
+        return told
 
     async def release(self) -> bool:
         """Ends the ownership by deleting its znode; waits for a server's answer. False: the znode was gone before."""
@@ -292,9 +303,8 @@ class Ownership:
 
     # Loss -------------------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _bound(self, scope: trio.CancelScope) -> Iterator[None]:
-        """The scope is cancelled when the ownership ends."""
+    def bind(self, scope: trio.CancelScope) -> None:
+        """Has a scope cancelled when the ownership ends, until `unbind`."""
         self._scopes.add(scope)
         if self.loss is not None:
             scope.cancel()
@@ -302,18 +312,18 @@ class Ownership:
             self._proof.guard(scope)
         elif self._is_ephemeral:
             scope.deadline = self._term.deadline
-        try:
-            yield
-        finally:
-            self._proof.unguard(scope)
-            self._scopes.discard(scope)
+
+    def unbind(self, scope: trio.CancelScope) -> None:
+        """Lets go of a scope."""
+        self._proof.unguard(scope)
+        self._scopes.discard(scope)
 
     def found_missing(self) -> None:
         """A quorum said that the znode is gone."""
         self._lose(f"its znode {self.znode} is gone")
 
     def _lose(self, reason: str) -> None:
-        if self._active and self._reason is None:
+        if self._reason is None:
             self._reason = reason
             for scope in self._scopes:
                 scope.cancel()
@@ -329,6 +339,25 @@ class Ownership:
             left = self.client.session_timeout * SUSPENDED_SHARE if suspended else float("inf")
             for scope in self._scopes:
                 scope.deadline = trio.current_time() + left
+
+
+class OwnedBody:
+    """A block that is cancelled when an ownership ends. Made by `Ownership.body()`."""
+
+    def __init__(self, owner: Ownership) -> None:
+        self._owner = owner
+        self._scope = trio.CancelScope()
+
+    def __enter__(self) -> Ownership:
+        self._scope.__enter__()
+        self._owner.bind(self._scope)
+        return self._owner
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        self._owner.unbind(self._scope)
+        return bool(self._scope.__exit__(kind, error, traceback))
 
 
 class GuardedTransaction:

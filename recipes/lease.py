@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -121,12 +120,10 @@ class NonBlockingLease:
         except (ValueError, KeyError, TypeError):
             return False
 
-    @contextmanager
-    def body(self) -> Iterator[trio.CancelScope]:
+    def body(self) -> trio.CancelScope:
         """A cancel scope that ends with the lease; `with lease.body() as scope:`, `scope.cancelled_caught` tells."""
         left = (self.ends_at - self._utcnow()).total_seconds() if self and self.ends_at is not None else 0.0
-        with trio.move_on_after(max(0.0, left)) as scope:
-            yield scope
+        return trio.move_on_after(max(0.0, left))
 
 
 class MultiNonBlockingLease:

@@ -160,8 +160,15 @@ def _last_snapshot(server: ServerView, _: Parameters) -> Answer:
 
 
 def _leader(server: ServerView, _: Parameters) -> Answer:
-    # ZooKeeper's own words for a server that is no member of a quorum.
-    return {"error": "server is not initialized"}
+    leader = server.leader
+    if leader is None:
+        # ZooKeeper's own words for a server that is no member of a quorum.
+        return {"error": "server is not initialized"}
+    return {
+        "is_leader": leader.sid == server.config.sid,
+        "leader_id": leader.sid,
+        "leader_ip": leader.addresses[0][0],
+    }
 
 
 def _monitor(server: ServerView, _: Parameters) -> Answer:
@@ -169,7 +176,7 @@ def _monitor(server: ServerView, _: Parameters) -> Answer:
 
 
 def _observers(server: ServerView, _: Parameters) -> Answer:
-    return {"synced_observers": 0, "observers": []}
+    return {"synced_observers": server.quorum_figures.get("synced_observers", 0), "observers": []}
 
 
 def _nothing(server: ServerView, _: Parameters) -> Answer:
@@ -241,7 +248,17 @@ def _system_properties(server: ServerView, _: Parameters) -> Answer:
 
 
 def _voting_view(server: ServerView, _: Parameters) -> Answer:
-    return {"current_config": {}}
+    return {
+        "current_config": {
+            str(member.sid): {
+                "server_addresses": [f"{host}:{quorum}" for host, quorum, _ in member.addresses],
+                "election_addresses": [f"{host}:{election}" for host, _, election in member.addresses],
+                "client_address": f"{member.client_host}:{member.client_port}" if member.client_port else "",
+                "learner_type": "observer" if member.observer else "participant",
+            }
+            for member in server.config.voters
+        }
+    }
 
 
 def _watches(server: ServerView, _: Parameters) -> Answer:
@@ -258,7 +275,9 @@ def _watch_summary(server: ServerView, _: Parameters) -> Answer:
 
 
 def _zabstate(server: ServerView, _: Parameters) -> Answer:
-    return {"voting": False, "zabstate": ""}
+    state = str(server.quorum_figures.get("peer_state", "")).rpartition(" - ")[2]
+    own = any(member.sid == server.config.sid for member in server.config.voters)
+    return {"voting": own, "zabstate": state}
 
 
 _COMMANDS: Mapping[str, _Command] = {

@@ -91,6 +91,7 @@ class ServerConfig:
     force_sync: bool = True
     snapshot_compression: str = ""
     trust_empty_snapshot: bool = False
+    trust_empty_database: bool = True
     digest_enabled: bool = True
     commit_log_count: int = 500
     purge_retain: int = 3
@@ -216,7 +217,8 @@ def _pem(text: str) -> Path:
 
 def _compression(text: str) -> str:
     if text not in WRITTEN_METHODS:
-        raise ValueError(f"must be {' or '.join(filter(None, WRITTEN_METHODS))} or nothing, not {text!r}")
+        known = "; snappy is read here, but not written" if text == "snappy" else ""
+        raise ValueError(f"must be {' or '.join(filter(None, WRITTEN_METHODS))} or nothing, not {text!r}{known}")
     return text
 
 
@@ -282,6 +284,7 @@ KEYS: Mapping[str, _Row] = {
     "forceSync": _Row("force_sync", _choice(yes=True, no=False)),
     "snapshot.compression.method": _Row("snapshot_compression", _compression),
     "snapshot.trust.empty": _Row("trust_empty_snapshot", _BOOLEAN),
+    "db.autocreate": _Row("trust_empty_database", _BOOLEAN),
     "digest.enabled": _Row("digest_enabled", _BOOLEAN),
     "commitLogCount": _Row("commit_log_count", _integer(1)),
     "autopurge.snapRetainCount": _Row("purge_retain", _integer(0)),
@@ -358,7 +361,6 @@ _WITHOUT_EFFECT: Mapping[str, str] = {
     "client.certReload": "",
     "znode.container.maxPerMinute": "a sweep removes 10,000 znodes at most",
     "datadir.autocreate": "",
-    "db.autocreate": "",
 }
 """Keys, and families of keys, that ZooKeeper knows and that do nothing here."""
 

@@ -97,6 +97,7 @@ class Request:
         owner: through whom it came, compared with the session's owner.
         received_ms: when, by the monotonic clock.
         zxid: its transaction's, once it has one.
+        floor_zxid: where it was forwarded, the last transaction known then: its own must come behind.
     """
 
     __slots__ = (
@@ -104,6 +105,7 @@ class Request:
         "code",
         "connection",
         "cxid",
+        "floor_zxid",
         "ids",
         "opcode",
         "owner",
@@ -136,7 +138,7 @@ class Request:
         self.ids = ids
         self.owner = owner
         self.received_ms = received_ms
-        self.zxid = 0
+        self.zxid = self.floor_zxid = 0
 
     def __repr__(self) -> str:
         return f"<Request {self.opcode} cxid={self.cxid} session={self.session_id:#x} {len(self.body)} bytes>"
@@ -160,7 +162,7 @@ class Connection:
         out: frames to be sent.
         out_size: their bytes.
         must_flush: whether it stands among the connections to be flushed.
-        data_watches, child_watches: its half of the watch tables.
+        data_watches, child_watches, watches_size: its half of the watch tables.
         traffic: its counters.
         established_ms: when it was opened.
         last_opcode, last_cxid, last_zxid, last_response_ms, last_latency_ms: of its last answer.
@@ -192,6 +194,7 @@ class Connection:
         "stalled",
         "traffic",
         "waiting",
+        "watches_size",
     )
 
     def __init__(self, peer_ip: str, ids: tuple[Id, ...], *, max_frame: int, now_ms: int) -> None:
@@ -213,6 +216,7 @@ class Connection:
         self.must_flush = False
         self.data_watches: dict[str, int] = {}
         self.child_watches: dict[str, int] = {}
+        self.watches_size = 0
         self.traffic = Traffic()
         self.established_ms = now_ms
         self.last_opcode: int | None = None

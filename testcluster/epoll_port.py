@@ -83,8 +83,7 @@ class EpollPort:
             while True:
                 # Always a checkpoint, also while more is ready than one pass may serve.
                 await trio.lowlevel.wait_readable(fd)
-                closed = gate()
-                if closed is not None:
+                while (closed := gate()) is not None:
                     await closed.wait()
                 for listener in self.serve_pass():
                     nursery.start_soon(self._accept_later, listener)

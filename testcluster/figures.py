@@ -18,6 +18,7 @@ from terzetto.client.wire import Opcode
 from .config import ServerConfig
 from .connection import Connection, Traffic
 from .links import Link
+from .membership import Member
 
 PROTOCOL_RELEASE = "3.9.0"
 """The ZooKeeper release whose behaviour clients may count on when they read the version."""
@@ -65,6 +66,9 @@ class ServerView(Protocol):
         mode: "standalone", "leader", "follower", "observer" or "read-only".
         is_serving: whether clients are served now.
         dynamic_config: the text of the quorum's configuration, empty on a standalone server.
+        quorum_figures: what `mntr` says of a server's part in its ensemble, nothing on a standalone server.
+        proposal_sizes: bytes of the last, the smallest and the largest proposal, of a leader only.
+        leader: who leads, as far as this server knows.
     """
 
     trace_mask: int
@@ -107,6 +111,12 @@ class ServerView(Protocol):
     def local_sessions(self) -> int: ...
     @property
     def last_snapshot(self) -> tuple[int, float]: ...
+    @property
+    def quorum_figures(self) -> Mapping[str, int | str]: ...
+    @property
+    def proposal_sizes(self) -> tuple[int, int, int] | None: ...
+    @property
+    def leader(self) -> Member | None: ...
 
     def now_ms(self) -> int: ...
     def wall_ms(self) -> int: ...
@@ -252,7 +262,7 @@ def connection_buckets(server: ServerView) -> dict[int, list[Link]]:
 
 def monitor(server: ServerView) -> dict[str, int | float | str]:
     """The keys of `mntr` without their prefix."""
-    config, counters, traffic = server.config, server.counters, server.traffic
+    counters, traffic = server.counters, server.traffic
     opened, allowed = file_descriptors()
     ephemerals = server.ephemerals_by_session()
     figures: dict[str, int | float | str] = {
@@ -289,9 +299,7 @@ def monitor(server: ServerView) -> dict[str, int | float | str]:
         "digest_mismatches_count": counters["digest_mismatches"],
         "snap_count": counters["snapshots"],
     }
-    if not config.is_standalone:
-        figures["quorum_size"] = len(config.voters)
-    return figures
+    return figures | dict(server.quorum_figures)
 
 
 def ordered(ids: Iterable[int]) -> list[int]:

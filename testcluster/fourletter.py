@@ -73,6 +73,9 @@ def _server_lines(server: ServerView) -> str:
         f"Mode: {server.mode}",
         f"Node count: {server.node_count}",
     ]
+    if server.proposal_sizes is not None:
+        last, smallest, largest = server.proposal_sizes
+        lines.append(f"Proposal sizes last/min/max: {last}/{smallest}/{largest}")
     return "\n".join(lines) + "\n"
 
 

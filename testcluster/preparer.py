@@ -153,6 +153,13 @@ class Preparer:
             return Txn(header, record, None)
         return Txn(header, record, TxnDigest(DIGEST_VERSION, self._changes.digest))
 
+    def refuse(self, request: Request, code: int, wall_ms: int) -> Txn:
+        """The error transaction for a request that is no write: whoever forwarded it waits for one all the same."""
+        self._request = request
+        self._time = wall_ms
+        self.last_zxid = self._zxid = request.zxid = self.last_zxid + 1
+        return self._error(code)
+
     @property
     def outstanding(self) -> int:
         """Changes that have been prepared and not applied."""

@@ -52,7 +52,7 @@ from .connection import (
 from .datatree import CHILD, DELETED, DataTree
 from .ids import is_session_password, session_password
 from .opcodes import IDENTIFYING, WRITES, is_orderable
-from .reads import Reads
+from .reads import WORK_MAX, Reads
 from .replies import connect_response, header_reply, refused_connect, reply, watch_event, write_reply
 from .sessions import Session, SessionTracker
 from .settings import ServerSettings
@@ -63,7 +63,6 @@ _HEAD = struct.Struct(">iii")
 _HEAD_SIZE = 12
 _HEADER_SIZE = 8
 _unpack_head = _HEAD.unpack_from
-_TIMEOUT = struct.Struct(">i")
 _READING = frozenset({Phase.NEW, Phase.HANDSHAKING, Phase.OPEN})
 
 _decode_connect = codec(r.ShortConnectRequest).decode
@@ -87,7 +86,9 @@ class RequestProcessor:
         watches: all watches of this server's connections.
         connections: every connection that is not closed, in the order they came.
         outstanding: requests that were read and are not answered.
+        serving: whether clients may have sessions here; a member of an ensemble may not always serve.
         read_only: whether writes are refused because there is no quorum.
+        floor_zxid: everything up to here is in the tree although no transaction bears it: where the epoch begins.
         traffic: counters of the whole server.
         auth_failures: auth packets and SASL exchanges that failed.
     """
@@ -100,12 +101,14 @@ class RequestProcessor:
         self.watches: WatchTable[Connection] = WatchTable()
         self.connections: dict[Connection, None] = {}
         self.outstanding = 0
+        self.serving = True
         self.read_only = False
+        self.floor_zxid = 0
         self.traffic = Traffic()
         self.auth_failures = 0
         self._by_session: dict[int, Connection] = {}
         self._authenticator = Authenticator(settings)
-        self._reads = Reads(tree, self.watches, self.access).table
+        self._reader = Reads(tree, self.watches, self.access)
         self._requests: list[Request] = []
         self._local: deque[Request] = deque()
         self._flushable: list[Connection] = []
@@ -154,6 +157,13 @@ class RequestProcessor:
         connection.out_size = 0
         self.connections.pop(connection, None)
 
+    def abandon(self) -> None:
+        """Drops every connection, and forgets what was to be ordered: this server cannot answer any more."""
+        for connection in list(self.connections):
+            self.drop(connection)
+        self._requests.clear()
+        self._local.clear()
+
     def take_flushable(self) -> list[Connection]:
         """The connections that have output, or are to be closed, since the last call."""
         flushable, self._flushable = self._flushable, []
@@ -180,6 +190,7 @@ class RequestProcessor:
 
     def receive(self, connection: Connection, data: bytes, now_ms: int) -> None:
         """Takes bytes from a client in any portions; with none, goes on where it had stalled."""
+        self._reader.work = 0
         if connection.stalled:
             connection.stalled = False
             self._answer_waiting(connection, now_ms)
@@ -227,6 +238,7 @@ class RequestProcessor:
         return (
             connection.phase is Phase.HANDSHAKING
             or connection.out_size > OUTPUT_SOFT_MAX
+            or self._reader.work > WORK_MAX
             or (connection.waiting is not None and connection.reads_waiting > READS_WAITING_MAX)
         )
 
@@ -237,11 +249,11 @@ class RequestProcessor:
             return pos
         if not self._authenticator.is_enough(connection):
             return pos
-        table, out, ids = self._reads, connection.out, connection.ids
-        limit = connection.frames.limit
+        reader, out, ids = self._reader, connection.out, connection.ids
+        table, limit = reader.table, connection.frames.limit
         room = OUTPUT_SOFT_MAX - connection.out_size
         sent = count = xid = opcode = 0
-        while size - pos >= 12 and sent <= room:
+        while size - pos >= 12 and sent <= room and reader.work <= WORK_MAX:
             length, new_xid, new_opcode = _unpack_head(data, pos)
             end = pos + 4 + length
             read = table.get(new_opcode)
@@ -284,33 +296,46 @@ class RequestProcessor:
         connection.traffic.received += 1
         (_, last_zxid, wanted_ms, session_id, password), pos = _decode_connect(data, pos, end)
         connection.sends_read_only = pos < end
-        # A client that has seen more than this server, or wants to write where nobody can, is to try another one.
-        if last_zxid > self.tree.last_zxid or (self.read_only and not (pos < end and data[pos])):
+        if not self._can_serve(last_zxid, wants_writes=not (pos < end and data[pos])):
             self.drop(connection)
             return
         connection.session_timeout_ms = timeout_ms = self.settings.negotiated_timeout(wanted_ms)
         connection.phase = Phase.HANDSHAKING
         if session_id == 0:
-            self._create_session(connection, timeout_ms, now_ms)
+            self.begin_session(connection, timeout_ms, now_ms)
         elif is_session_password(session_id, password, self.settings.session_secret):
-            self._welcome(connection, self.sessions.reopen(session_id, timeout_ms, now_ms, self), now_ms)
+            self.resume_session(connection, session_id, timeout_ms, now_ms)
         else:
-            self._welcome(connection, None, now_ms)
+            self.welcome(connection, None, now_ms)
 
-    def _create_session(self, connection: Connection, timeout_ms: int, now_ms: int) -> None:
+    def _can_serve(self, last_zxid: int, *, wants_writes: bool) -> bool:
+        """A client that has seen more than this server, or wants to write where nobody can, is to try another one."""
+        if not self.serving or (self.read_only and wants_writes):
+            return False
+        return last_zxid <= self.tree.last_zxid or last_zxid <= self.floor_zxid
+
+    def begin_session(self, connection: Connection, timeout_ms: int, now_ms: int) -> None:
+        """A new client wants a session: decides how it gets one."""
+        self.request_session(connection, timeout_ms, now_ms)
+
+    def request_session(self, connection: Connection, timeout_ms: int, now_ms: int) -> None:
+        """Asks for a transaction that creates a session; `connection` is welcomed with it when it is applied."""
         request = Request(
             self.sessions.next_id(),
             0,
             Opcode.CREATE_SESSION,
-            _TIMEOUT.pack(timeout_ms),
+            LENGTH.pack(timeout_ms),
             connection=connection,
             owner=self,
             received_ms=now_ms,
         )
         self._requests.append(request)
-        self._local.append(request)
 
-    def _welcome(self, connection: Connection, session: Session | None, now_ms: int) -> None:
+    def resume_session(self, connection: Connection, session_id: int, timeout_ms: int, now_ms: int) -> None:
+        """A client has come back with a session and the right password: finds out whether the session lives."""
+        self.welcome(connection, self.sessions.reopen(session_id, timeout_ms, now_ms, self), now_ms)
+
+    def welcome(self, connection: Connection, session: Session | None, now_ms: int) -> None:
         """Answers a ConnectRequest: with the session, or with the news that it is over."""
         if session is None:
             self._send(connection, refused_connect(connection.sends_read_only, self.read_only))
@@ -348,7 +373,7 @@ class RequestProcessor:
             self._answer(connection, frame, xid, opcode, now_ms, stays=False)
         elif opcode in WRITES or opcode == Opcode.SYNC:
             self._write(connection, xid, opcode, body, now_ms)
-        elif opcode in self._reads:
+        elif opcode in self._reader.table:
             self._read_later(connection, xid, opcode, body, now_ms)
         else:
             frame = header_reply(xid, -1, UNIMPLEMENTED)
@@ -376,8 +401,6 @@ class RequestProcessor:
         )
         self._requests.append(request)
         self._append(connection, request)
-        if opcode != Opcode.SYNC:
-            self._local.append(request)
         if opcode == Opcode.CLOSE_SESSION:
             connection.phase = Phase.ENDING
 
@@ -437,7 +460,7 @@ class RequestProcessor:
             request = waiting[0]
             if request.turn is Turn.ORDERED or request is before:
                 return
-            if before is None and connection.out_size > OUTPUT_SOFT_MAX:
+            if before is None and (connection.out_size > OUTPUT_SOFT_MAX or self._reader.work > WORK_MAX):
                 connection.stalled = True
                 return
             waiting.popleft()
@@ -456,7 +479,7 @@ class RequestProcessor:
         connection.reads_waiting -= 1
         body = request.body
         try:
-            return self._reads[request.opcode](connection, request.ids, request.cxid, body, 0, len(body))
+            return self._reader.table[request.opcode](connection, request.ids, request.cxid, body, 0, len(body))
         except Refused as refusal:
             return header_reply(request.cxid, self.tree.last_zxid, refusal.code)
         except (WireError, struct.error):
@@ -467,6 +490,7 @@ class RequestProcessor:
     def take_requests(self) -> list[Request]:
         """Writes and syncs since the last call, in the order in which they came."""
         requests, self._requests = self._requests, []
+        self._local.extend([each for each in requests if each.connection is not None and each.opcode != Opcode.SYNC])
         return requests
 
     def add_request(self, request: Request) -> None:
@@ -478,6 +502,12 @@ class RequestProcessor:
         (path,), _ = _decode_sync(request.body, 0, len(request.body))
         body = _encode_sync(r.SyncResponse(path))
         self._finish(request, reply(request.cxid, self.tree.last_zxid, body), now_ms)
+
+    def answer_unordered(self, request: Request, code: int, now_ms: int) -> None:
+        """Answers a write that gets no transaction."""
+        if request in self._local:
+            self._local.remove(request)
+        self._finish(request, header_reply(request.cxid, self.tree.last_zxid, code), now_ms)
 
     def apply(self, txn: Txn, now_ms: int) -> None:
         """Applies a committed transaction: to the tree, watches and sessions, and to the request that asked for it."""
@@ -509,12 +539,10 @@ class RequestProcessor:
         header, request = txn.header, local[0]
         if request.zxid:
             return local.popleft() if request.zxid == header.zxid else None
-        # Prepared elsewhere: the transactions of one server's clients come back in the order in which they left.
-        if (
-            request.session_id == header.client_id
-            and request.cxid == header.cxid
-            and header.type in (request.opcode, Opcode.ERROR)
-        ):
+        # Prepared elsewhere: the transactions of a server's clients come back in the order in which they left. One from
+        # another server, which a client has left before it came here, may have the same numbers: it is older.
+        same = (request.session_id, request.cxid) == (header.client_id, header.cxid)
+        if same and request.floor_zxid < header.zxid and header.type in (request.opcode, Opcode.ERROR):
             return local.popleft()
         return None
 
@@ -538,7 +566,7 @@ class RequestProcessor:
         session = self.sessions.track(txn.header.client_id, txn.record.timeout, now_ms)
         connection = None if request is None else request.connection
         if connection is not None and connection.phase is Phase.HANDSHAKING:
-            self._welcome(connection, session, now_ms)
+            self.welcome(connection, session, now_ms)
 
     def _session_closed(self, session_id: int, request: Request | None) -> None:
         self.sessions.remove(session_id)

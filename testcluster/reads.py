@@ -13,11 +13,11 @@ from terzetto.client.errors import WireError
 from terzetto.client.values import AddWatchMode, ClientInfo, Id, Permissions, WatcherType, ZnodeStat
 from terzetto.client.wire import codec, multi, records as r
 from terzetto.client.wire.operations import PING_XID, Opcode
-from terzetto.client.wire.primitives import REPLY_PREFIX
+from terzetto.client.wire.primitives import JAVA_TEXT, REPLY_PREFIX
 
 from .acl import AccessRules
 from .codes import BAD_ARGUMENTS, MARSHALLING_ERROR, NO_AUTH, NO_NODE, NO_WATCHER, OK, Refused
-from .connection import Connection
+from .connection import OUTPUT_HARD_MAX, Connection
 from .datatree import CHANGED, CHILD, CREATED, DELETED, DataTree
 from .replies import PREFIX_SIZE, header_reply, reply, reply_with_error, watch_event
 from .watches import PERSISTENT, RECURSIVE, STANDARD, WatchTable
@@ -25,6 +25,10 @@ from .znodes import STAT, Znode
 
 Read = Callable[[Connection, Sequence[Id], int, bytes, int, int], bytes]
 """(connection, who asks, xid, buffer, start of the record, end of the frame) to the reply's frame."""
+
+WORK_MAX = 20_000
+"""Znodes that requests of one connection may make the server look at in a row; then the others have their turn. A
+frame of a few bytes may ask for a count of all znodes, and a client may send thousands of them at once."""
 
 _READ = Permissions.READ
 _INT = struct.Struct(">i")
@@ -55,13 +59,16 @@ _encode_who_am_i = codec(r.WhoAmIResponse).encode
 
 
 def _path_and_watch(data: bytes, pos: int, end: int) -> tuple[str, int]:
-    """The record of exists, getData and getChildren. Bad UTF-8 reads as a name that nothing has, as in Java."""
+    """The record of exists, getData and getChildren."""
     length: int = _INT.unpack_from(data, pos)[0]
     pos += 4
     after = pos + length
     if length < 0 or after >= end:
         raise WireError("a path is null, or longer than its frame")
-    return str(data[pos:after], "utf-8", "replace"), data[after]
+    try:
+        return str(data[pos:after], "utf-8", JAVA_TEXT), data[after]
+    except UnicodeDecodeError as error:
+        raise WireError("a path is no UTF-8") from error
 
 
 def _encoded_names(path: str, node: Znode) -> bytes:
@@ -87,12 +94,14 @@ class Reads:
 
     Attributes:
         table: the operation of each opcode.
+        work: znodes looked at, beyond those that a request named, since somebody set this to 0.
     """
 
     def __init__(self, tree: DataTree, watches: WatchTable[Connection], access: AccessRules) -> None:
         self._tree = tree
         self._watches = watches
         self._access = access
+        self.work = 0
         self._restorers = (
             self._restore_data,
             self._restore_exist,
@@ -201,11 +210,14 @@ class Reads:
     ) -> bytes:
         (path,), _ = _decode_path(data, pos, end)
         self._readable_node(path, ids)
-        return reply(xid, self._tree.last_zxid, _pack_int(self._tree.count_descendants(path or "")))
+        count = self._tree.count_descendants(path or "")
+        self.work += count
+        return reply(xid, self._tree.last_zxid, _pack_int(count))
 
     def _get_ephemerals(self, conn: Connection, _ids: Sequence[Id], xid: int, data: bytes, pos: int, end: int) -> bytes:
         (prefix,), _ = _decode_path(data, pos, end)
         owned = self._tree.ephemerals.get(conn.session_id, {})
+        self.work += len(owned)
         everything = prefix is None or prefix.strip() in ("", "/")
         found = [path for path in owned if everything or path.startswith(prefix or "")]
         return reply(xid, self._tree.last_zxid, _encode_ephemerals(r.GetEphemeralsResponse(found)))
@@ -222,7 +234,14 @@ class Reads:
             # A list of writes is well formed, and only then refused; the reply has a body all the same.
             multi.decode_requests(data, pos, end, multi.WRITE_REQUESTS)
             return reply_with_error(xid, zxid, MARSHALLING_ERROR, _RESULT_END)
-        parts = [self._multi_read_result(opcode, request.path, ids) for opcode, request in ops]
+        parts: list[bytes] = []
+        size = 0
+        for opcode, request in ops:
+            parts.append(self._multi_read_result(opcode, request.path, ids))
+            size += len(parts[-1])
+            # A frame of a megabyte may name a large znode ten thousands of times: ZooKeeper dies of the answer.
+            if size > OUTPUT_HARD_MAX:
+                raise WireError(f"the answer would have more than {OUTPUT_HARD_MAX} bytes")
         return reply(xid, zxid, b"".join([*parts, _RESULT_END]))
 
     def _multi_read_result(self, opcode: int, path: str | None, ids: Sequence[Id]) -> bytes:

@@ -2,7 +2,8 @@
 
 Decides when the state machine is asked what: a turn after each pass over the ports, a sync before each reply to a
 write, ticks for sessions, sweeps for containers and TTL znodes. Refuses to know what a request means (`processor.py`),
-how a connection is carried (`epoll_port.py`, `stream_port.py`) and what a file looks like (`storage`).
+how a connection is carried (`epoll_port.py`, `stream_port.py`), what a file looks like (`storage`), and how a member of
+an ensemble agrees with the others (`quorum_member.py`).
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ import select
 import socket
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import trio
 
 from terzetto.client._hosts import Endpoint
 from terzetto.client._scopes import PlainNursery
-from terzetto.client._transport import Transport
+from terzetto.client._transport import TcpTransport, Transport
 
 from . import fourletter
 from .config import ServerConfig
@@ -28,6 +30,7 @@ from .datatree import DataTree
 from .epoll_port import EpollPort
 from .journal import Journal
 from .links import Link
+from .ready import Role
 from .settings import ServerSettings
 from .standalone import Standalone
 from .storage.interface import Storage
@@ -36,6 +39,10 @@ from .stream_port import StreamPort
 from .tls_port import TlsListener, tls_context
 from .txns import Txn
 from .view import View
+
+if TYPE_CHECKING:
+    from .quorum_member import QuorumMember
+    from .replica import Replica
 
 _log = logging.getLogger(__name__)
 
@@ -52,19 +59,25 @@ HAS_EPOLL = hasattr(select, "epoll")
 
 
 class ZooKeeperServer:
-    """One standalone server. `run` it in a nursery; it serves until `stop` or `kill`.
+    """One server, alone or a member of an ensemble. `run` it in a nursery; it runs until `stop` or `kill`.
 
     Args:
         config: what a configuration file says; `data_dir` is of no account here.
         storage: where the history is kept.
         transport: listens for clients; None is TCP, on Linux by way of a private epoll object.
+        peers: reaches the other servers of an ensemble; None is `transport`, or TCP.
         secret: session passwords are made with it; None makes them as ZooKeeper does.
         chance: randomness for what is not secret.
         clock: a monotonic clock in seconds.
         wall_clock: seconds since the epoch.
+        on_change: called when the server begins or ends to serve, or becomes something else.
 
     Attributes:
         config: see above.
+        is_serving: whether clients are served now.
+        has_served: whether they ever were in this life.
+        has_ended: whether `run` is over.
+        role: what it is in its ensemble; None for a standalone server, and before the first.
         ports: where clients connect, as soon as `run` has started: plain and TLS, None for a port there is not.
         processor: the state machine, as soon as `run` has started.
     """
@@ -75,10 +88,12 @@ class ZooKeeperServer:
         *,
         storage: Storage,
         transport: Transport | None = None,
+        peers: Transport | None = None,
         secret: bytes | None = None,
         chance: random.Random | None = None,
         clock: Callable[[], float] = trio.current_time,
         wall_clock: Callable[[], float] = time.time,
+        on_change: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = config
         self.tree = DataTree()
@@ -96,10 +111,16 @@ class ZooKeeperServer:
         self.started_ms = 0
         self.is_serving = False
         self.has_served = False
+        self.has_ended = False
         self.view = View(self)
         self.links: dict[Connection, Link] = {}
-        self.processor: Standalone
+        self.role: Role | None = None
+        self.member: QuorumMember | None = None
+        self.processor: Standalone | Replica
+        self._standalone: Standalone | None = None
         self._transport = transport
+        self._peers = peers or transport
+        self._on_change = on_change
         self._secret = secret
         self._clock = clock
         self._wall_clock = wall_clock
@@ -115,6 +136,8 @@ class ZooKeeperServer:
         self._stalled: set[Link] = set()
         self._go_on = trio.Event()
         self._gate: trio.Event | None = None
+        self._island: trio.Event | None = None
+        self._isolations = 0
         self._stop = trio.Event()
         self._killed = False
         self._scope = trio.CancelScope()
@@ -145,18 +168,22 @@ class ZooKeeperServer:
                 await self._listen()
                 async with PlainNursery() as nursery:
                     self._start_tasks(nursery)
-                    self.is_serving = self.has_served = True
+                    if self.member is not None:
+                        await nursery.start(self.member.run)
+                    else:
+                        self._set_serving(True)
                     task_status.started(self.ports[0] or self.ports[1] or 0)
                     await self._stop.wait()
                     await self._finish()
                     nursery.cancel_scope.cancel()
         finally:
-            self.is_serving = False
+            self._set_serving(False)
             self._close_ports()
             # What a killed server had not synced must not be synced by its end; files are let go of in any case.
-            if self.journal.storage.blocks or not self._killed:
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_TIMEOUT):
-                    await self.journal.close()
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_TIMEOUT):
+                await (self.journal.crash() if self._killed else self.journal.close())
+            self.has_ended = True
+            self._on_change()
 
     def _close_ports(self) -> None:
         for port in (self._plain, self._secure):
@@ -164,6 +191,22 @@ class ZooKeeperServer:
                 port.close()
         for listener in self._admin_listeners:
             listener.socket.close()
+
+    def _set_serving(self, serving: bool) -> None:
+        self.is_serving = serving
+        self.has_served |= serving
+        self._on_change()
+
+    def _take_role(self, role: Role) -> None:
+        """What a member of an ensemble has become."""
+        if self.role is None or role[:3] != self.role[:3]:
+            from .quorum_member import described
+
+            _log.info("server %d: %s", self.config.sid, described(role))
+        if role.serving and (self.role is None or not self.role.serving):
+            self.started_ms = self.now_ms()
+        self.role = role
+        self._set_serving(self.processor.serving)
 
     def _make_processor(self) -> None:
         config = self.config
@@ -186,11 +229,30 @@ class ZooKeeperServer:
             tree_digest=config.digest_enabled,
         )
         self.started_ms = self.now_ms()
-        self.processor = Standalone(self.tree, settings, now_ms=self.started_ms)
+        if config.is_standalone:
+            self.processor = self._standalone = Standalone(self.tree, settings, now_ms=self.started_ms)
+            return
+        # A server on its own starts the faster without Zab.
+        from .quorum_member import QuorumMember, make_replica
+
+        self.processor = make_replica(
+            config, settings, self.journal, self.tree, self.chance, now_ms=self.started_ms, wall_ms=self.wall_ms()
+        )
+        self.member = QuorumMember(
+            config,
+            self.processor,
+            self.journal,
+            self._peers or TcpTransport(),
+            now_ms=self.now_ms,
+            wall_ms=self.wall_ms,
+            gate=self.gate,
+            take_role=self._take_role,
+            flush=self._flush,
+        )
 
     def _start_tasks(self, nursery: trio.Nursery) -> None:
         config = self.config
-        gate = self.gate
+        gate = self.client_gate
         for port in (self._plain, self._secure):
             if port is not None:
                 nursery.start_soon(port.serve, gate)
@@ -201,13 +263,14 @@ class ZooKeeperServer:
 
             admin = AdminPort(self.view, config.admin_url, gate)
             nursery.start_soon(admin.serve, self._admin_listeners)
-        nursery.start_soon(self._expire_sessions)
+        if self._standalone is not None:
+            nursery.start_soon(self._expire_sessions, self._standalone)
+            if self.journal.storage.blocks:
+                nursery.start_soon(self.journal.run, self._commit, self.gate)
         nursery.start_soon(self._sweep_znodes)
         nursery.start_soon(self._check_deadlines)
         nursery.start_soon(self._serve_stalled)
         nursery.start_soon(self.journal.run_snapshots)
-        if self.journal.storage.blocks:
-            nursery.start_soon(self.journal.run, self._commit, gate)
         if config.purge_hours:
             nursery.start_soon(self.journal.run_purges, config.purge_hours * 3600.0)
 
@@ -236,11 +299,7 @@ class ZooKeeperServer:
             self._plain = EpollPort(self, self._admit, self.turn)
             self._plain.adopt(listener)
             return int(listener.getsockname()[1])
-        transport = self._transport
-        if transport is None:
-            from terzetto.client._transport import TcpTransport
-
-            transport = TcpTransport()
+        transport = self._transport or TcpTransport()
         found = await transport.listen(Endpoint(host, port, host))
         self._plain = StreamPort(self, self._admit, self.turn)
         self._plain.adopt(found)
@@ -252,7 +311,7 @@ class ZooKeeperServer:
             if port is not None:
                 port.stop_listening()
         with trio.move_on_after(STOP_TIMEOUT):
-            await self.journal.wait_idle()
+            await (self.journal.wait_idle() if self.member is None else self.member.finish())
         self.turn()
         for link in list(self.links.values()):
             link.finish()
@@ -358,6 +417,34 @@ class ZooKeeperServer:
         return True
 
     @property
+    def state(self) -> str:
+        """What it is doing, in words."""
+        if self.member is not None:
+            from .quorum_member import described
+
+            read_only = ", serves reads" if self.processor.read_only else ""
+            return f"{described(self.role) if self.role is not None else 'is starting'}{read_only}"
+        return "is on its own, and serves" if self.is_serving else "does not serve"
+
+    def isolate(self) -> None:
+        """Cuts the server off from its clients: connections stay open and nothing passes. Adds up; see `rejoin`."""
+        self._isolations += 1
+        if self._island is None:
+            self._island = trio.Event()
+
+    def rejoin(self) -> None:
+        """Takes back one `isolate`."""
+        self._isolations -= 1
+        if self._isolations <= 0 and self._island is not None:
+            self._island.set()
+            self._island = None
+            self.turn()
+
+    def client_gate(self) -> trio.Event | None:
+        """What clients' connections wait for while the server is paused or cut off from them."""
+        return self._island if self._gate is None else self._gate
+
+    @property
     def tls_handshakes(self) -> int:
         """TLS handshakes under way."""
         return 0 if self._tls_listener is None else self._tls_listener.handshakes
@@ -366,7 +453,11 @@ class ZooKeeperServer:
 
     def turn(self) -> None:
         """Orders what was received, commits what need not wait for a disk, sends what there is to send."""
-        processor, journal = self.processor, self.journal
+        if self.member is not None:
+            self.member.turn()
+            return
+        processor, journal = self._standalone, self.journal
+        assert processor is not None
         while txns := processor.prepare(self.wall_ms()):
             journal.append(txns)
             if journal.storage.blocks:
@@ -380,7 +471,8 @@ class ZooKeeperServer:
         self.turn()
 
     def _apply(self, txns: list[Txn]) -> None:
-        self.processor.commit(txns, self.now_ms())
+        assert self._standalone is not None
+        self._standalone.commit(txns, self.now_ms())
         for txn in txns:
             if txn.header.zxid % DIGEST_INTERVAL == 0:
                 # The tree may be ahead of this transaction by the rest of the batch.
@@ -389,6 +481,11 @@ class ZooKeeperServer:
                 del self.digests[:-DIGEST_LOG_MAX]
 
     def _flush(self) -> None:
+        if self.is_serving != self.processor.serving and self.member is not None:
+            # Without a leader it may begin to serve reads.
+            self._set_serving(self.processor.serving)
+        if self._island is not None:
+            return
         links = self.links
         for connection in self.processor.take_flushable():
             link = links.get(connection)
@@ -434,20 +531,20 @@ class ZooKeeperServer:
         while self._gate is not None:
             await self._gate.wait()
 
-    async def _expire_sessions(self) -> None:
+    async def _expire_sessions(self, standalone: Standalone) -> None:
         tick_ms = self.config.tick_ms
         while True:
-            wait_ms = min(max(0, self.processor.next_expiry_ms - self.now_ms()), tick_ms)
+            wait_ms = min(max(0, standalone.next_expiry_ms - self.now_ms()), tick_ms)
             await trio.sleep(wait_ms / 1000)
             await self._pass_gate()
             now_ms = self.now_ms()
-            if now_ms < self.processor.next_expiry_ms:
+            if now_ms < standalone.next_expiry_ms:
                 continue
             # After a long pause of the process, pings wait in the sockets that must count before anyone expires.
             if isinstance(self._plain, EpollPort):
                 self._plain.drain()
             await trio.lowlevel.checkpoint()
-            self.processor.expire(self.now_ms())
+            standalone.expire(self.now_ms())
             self.turn()
 
     async def _sweep_znodes(self) -> None:

@@ -39,6 +39,24 @@ NO_SESSION = Session(0, 0, None)
 NO_SESSION.closing = True
 
 
+class SessionIds:
+    """Session ids of one server, each given out once in its life, whatever its role.
+
+    Args:
+        server_id: highest byte of the ids.
+        now_ms: a clock that tells this life of the server from earlier ones.
+    """
+
+    def __init__(self, server_id: int, now_ms: int) -> None:
+        self._last = first_session_id(server_id, now_ms)
+
+    def next(self) -> int:
+        """An id that nobody else gives out."""
+        session_id = self._last
+        self._last = signed64(session_id + 1)
+        return session_id
+
+
 class SessionTracker:
     """Every live session, in buckets by the tick at which it is due.
 
@@ -46,12 +64,16 @@ class SessionTracker:
         server_id: highest byte of the ids given out.
         tick_ms: width of a bucket; a session lives up to one tick longer than its timeout, never shorter.
         now_ms: the clock at the start.
+        ids: where new ids come from, for a server that tracks sessions more than once in its life.
+
+    Attributes:
+        sessions: every session by its id.
     """
 
-    def __init__(self, *, server_id: int, tick_ms: int, now_ms: int) -> None:
+    def __init__(self, *, server_id: int, tick_ms: int, now_ms: int, ids: SessionIds | None = None) -> None:
         self.sessions: dict[int, Session] = {}
         self._tick_ms = tick_ms
-        self._last_id = first_session_id(server_id, now_ms)
+        self._ids = SessionIds(server_id, now_ms) if ids is None else ids
         self._buckets: dict[int, dict[int, Session]] = {}
         self._next_due = self._round_up(now_ms)
 
@@ -60,9 +82,7 @@ class SessionTracker:
 
     def next_id(self) -> int:
         """A session id that nobody else gives out."""
-        session_id = self._last_id
-        self._last_id = signed64(session_id + 1)
-        return session_id
+        return self._ids.next()
 
     def track(self, session_id: int, timeout_ms: int, now_ms: int, owner: object | None = None) -> Session:
         """Begins to track a session, or touches the one that is there."""

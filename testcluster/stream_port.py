@@ -84,8 +84,7 @@ class StreamPort:
             with link.scope:
                 while link.is_open:
                     data = await link.transported.receive()
-                    closed = gate()
-                    if closed is not None:
+                    while (closed := gate()) is not None:
                         await closed.wait()
                     if not data:
                         await link.sent()

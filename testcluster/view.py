@@ -8,12 +8,26 @@ from typing import TYPE_CHECKING
 from . import figures
 from .config import ServerConfig
 from .connection import Connection, Traffic
+from .learner_link import LinkPhase
 from .links import Link
+from .membership import Member
+from .messages import ServerState
 
 if TYPE_CHECKING:
     from .server import ZooKeeperServer
 
 _DEFAULT_TRACE_MASK = 306
+_MODES = {
+    ServerState.LOOKING: "leader-election",
+    ServerState.FOLLOWING: "follower",
+    ServerState.LEADING: "leader",
+    ServerState.OBSERVING: "observer",
+}
+_DOING = {
+    ServerState.FOLLOWING: "following",
+    ServerState.LEADING: "leading",
+    ServerState.OBSERVING: "observing",
+}
 
 
 class View:
@@ -35,7 +49,12 @@ class View:
     @property
     def mode(self) -> str:
         """What it is in its ensemble."""
-        return "standalone"
+        server = self._server
+        if server.config.is_standalone:
+            return "standalone"
+        if server.processor.read_only:
+            return "read-only"
+        return _MODES[ServerState.LOOKING if server.role is None else server.role.state]
 
     @property
     def is_serving(self) -> bool:
@@ -50,7 +69,8 @@ class View:
     @property
     def dynamic_config(self) -> str:
         """The quorum's configuration."""
-        return ""
+        member = self._server.member
+        return "" if member is None else member.replica.config.text()
 
     @property
     def client_port(self) -> int:
@@ -135,6 +155,59 @@ class View:
     def last_snapshot(self) -> tuple[int, float]:
         """zxid and time (seconds since the epoch) of the newest snapshot of this life, (-1, 0) before the first."""
         return self._server.journal.last_snapshot
+
+    @property
+    def quorum_figures(self) -> Mapping[str, int | str]:
+        """What `mntr` says of the server's part in its ensemble."""
+        server = self._server
+        if server.member is None:
+            return {}
+        found: dict[str, int | str] = {"quorum_size": len(server.config.voters), "peer_state": self.peer_state}
+        sizes = self.proposal_sizes
+        if sizes is not None:
+            learners = server.member.replica.peer.learners
+            voters = server.member.replica.config.voters
+            synced = [learner for learner in learners if learner.phase >= LinkPhase.SYNCED]
+            followers = [learner for learner in synced if not learner.is_observer]
+            found |= {
+                "learners": len(learners),
+                "synced_followers": len(followers),
+                "synced_non_voting_followers": sum(learner.sid not in voters for learner in followers),
+                "synced_observers": len(synced) - len(followers),
+                "leader_uptime": self.uptime_ms,
+                "last_proposal_size": sizes[0],
+                "min_proposal_size": sizes[1],
+                "max_proposal_size": sizes[2],
+            }
+        return found
+
+    @property
+    def peer_state(self) -> str:
+        """What the server is doing and how far it has come, in ZooKeeper's words."""
+        role = self._server.role
+        if role is None or role.state is ServerState.LOOKING:
+            return "looking - election"
+        doing = _DOING[role.state]
+        if role.serving:
+            return f"{doing} - broadcast"
+        member = self._server.member
+        knows_epoch = member is not None and member.replica.peer.accepted_epoch == role.epoch
+        return f"{doing} - {'synchronization' if knows_epoch else 'discovery'}"
+
+    @property
+    def proposal_sizes(self) -> tuple[int, int, int] | None:
+        """Bytes of the last, the smallest and the largest proposal; -1 before the first, None where nothing is led."""
+        server = self._server
+        if server.member is None or server.role is None or server.role.state is not ServerState.LEADING:
+            return None
+        return server.member.proposal_sizes
+
+    @property
+    def leader(self) -> Member | None:
+        """Who leads, as far as this server knows."""
+        role = self._server.role
+        sid = None if role is None else role.leader
+        return next((member for member in self.config.members if member.sid == sid), None)
 
     def now_ms(self) -> int:
         """The monotonic clock."""

@@ -10,17 +10,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
+from .codes import MARSHALLING_ERROR, Refused
+
 STANDARD = 1
 PERSISTENT = 2
 RECURSIVE = 4
 """How a watch was registered: bits, as one connection may watch one path in several ways."""
 
 
+WATCHES_SIZE_MAX = 64 << 20
+"""Characters of all paths that one connection may watch; what it asks beyond is refused. A znode need not exist to be
+watched, so a frame after the other could each leave a path of a megabyte here. ZooKeeper has no bound."""
+
+
 class Watcher(Protocol):
-    """What the tables need of a connection: its own half of both tables, path to the bits above."""
+    """What the tables need of a connection: its own half of both tables, path to the bits above, and their size."""
 
     data_watches: dict[str, int]
     child_watches: dict[str, int]
+    watches_size: int
 
 
 W = TypeVar("W", bound=Watcher)
@@ -60,6 +68,7 @@ class _Table(Generic[W]):
             self.recursive += 1
         if before:
             return
+        watcher.watches_size += len(path)
         found = self.by_path.get(path)
         if found is None:
             self.by_path[path] = watcher
@@ -78,6 +87,7 @@ class _Table(Generic[W]):
             modes[path] = after
         elif before:
             del modes[path]
+            watcher.watches_size -= len(path)
             self._forget(watcher, path)
 
     def _forget(self, watcher: W, path: str) -> None:
@@ -93,6 +103,7 @@ class _Table(Generic[W]):
         for path, mode in modes.items():
             if mode & RECURSIVE:
                 self.recursive -= 1
+            watcher.watches_size -= len(path)
             self._forget(watcher, path)
         modes.clear()
 
@@ -106,7 +117,7 @@ class _Table(Generic[W]):
 
 
 class WatchTable(Generic[W]):
-    """All watches of one server.
+    """All watches of one server. What adds one raises `Refused` for a connection that watches too much.
 
     A recursive watch stands in the data table of its own path and hears of everything below but of changed children.
     """
@@ -117,19 +128,23 @@ class WatchTable(Generic[W]):
 
     def add_data(self, watcher: W, path: str) -> None:
         """A standard watch as exists and getData leave it."""
+        _require_room(watcher)
         self._data.add(watcher, path, STANDARD)
 
     def add_child(self, watcher: W, path: str) -> None:
         """A standard watch as getChildren leaves it."""
+        _require_room(watcher)
         self._child.add(watcher, path, STANDARD)
 
     def add_persistent(self, watcher: W, path: str) -> None:
         """A persistent watch on data and children of one znode."""
+        _require_room(watcher)
         self._data.add(watcher, path, PERSISTENT)
         self._child.add(watcher, path, PERSISTENT)
 
     def add_recursive(self, watcher: W, path: str) -> None:
         """A persistent watch on a whole subtree."""
+        _require_room(watcher)
         self._data.add(watcher, path, RECURSIVE)
 
     def has(self, watcher: W, path: str, data_modes: int, child_modes: int) -> bool:
@@ -185,3 +200,8 @@ class WatchTable(Generic[W]):
         """Path and watchers of the data table, which is the one that the four-letter words show."""
         for path in self._data.by_path:
             yield path, self._data.watchers(path)
+
+
+def _require_room(watcher: Watcher) -> None:
+    if watcher.watches_size > WATCHES_SIZE_MAX:
+        raise Refused(MARSHALLING_ERROR)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ._install import install as install
-from ._loop import ForkedError as ForkedError
+from .exceptions import ForkedError as ForkedError
 from .version import __version__ as __version__
 
 __all__ = ["ForkedError", "__version__", "install"]

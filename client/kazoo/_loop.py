@@ -20,14 +20,11 @@ from .._core import ClientCore
 from .._pending import Request
 from .._scopes import PlainNursery
 from ..errors import ConnectionClosedError, KazooException
+from .exceptions import ForkedError
 from .handlers.threading import SequentialThreadingHandler
 from .handlers.utils import AsyncResult
 
 T = TypeVar("T")
-
-
-class ForkedError(KazooException, RuntimeError):
-    """A client was used in a process other than the one that started it: its connection stayed behind."""
 
 
 class _Answer:

@@ -57,6 +57,10 @@ class WriterNotClosedException(KazooException):
     """kazoo's word for a connection that could not be closed; `stop` of the drop-in is bounded, and never raises it."""
 
 
+class ForkedError(KazooException, RuntimeError):
+    """A client was used in a process other than the one that started it: its connection stayed behind."""
+
+
 class SASLException(KazooException):
     """SASL authentication cannot begin, or has failed."""
 
@@ -100,6 +104,7 @@ __all__ = [
     "DataInconsistency",
     "DataInconsistencyException",
     "EphemeralOnLocalSessionError",
+    "ForkedError",
     "InvalidACLError",
     "InvalidACLException",
     "InvalidCallbackError",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from terzetto.client.errors import ConfigurationError
-
-from ..ensemble import start_ensemble
 
 EXTRA = ("rich", "yaml")
 """What the [cli] extra brings and the command needs."""
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
 
     ensemble = commands.add_parser("ensemble", help="run servers on loopback until SIGTERM; prints `ready HOSTS`")
     ensemble.add_argument("--servers", type=int, default=1, metavar="N", help="how many (default: 1)")
+    ensemble.add_argument("--observers", type=int, default=0, metavar="N", help="servers without a vote (default: 0)")
     ensemble.add_argument("--base-port", type=int, metavar="P", help="client port of the first (default: free ports)")
     ensemble.add_argument("--data-dir", metavar="D", help="keep the data here (default: in memory)")
     ensemble.add_argument("--tick-time", type=float, default=0.2, metavar="S", help="tick in seconds (default: 0.2)")
@@ -69,22 +70,37 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _demo(chosen: argparse.Namespace) -> int:
+    from ..ensemble import start_ensemble  # like the imports below: each command imports no more than it needs
     from .demo import run_demo
 
     if chosen.hosts is not None:
         return run_demo(chosen.hosts)
-    with start_ensemble() as ensemble:
-        return run_demo(ensemble.hosts)
+    with start_ensemble(servers=3) as ensemble:
+        return run_demo(ensemble.hosts, ensemble)
+
+
+@contextlib.contextmanager
+def _staying() -> Iterator[None]:
+    """For imports: what they make stays, so that looking for garbage among it was a twelfth of a server's start."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        # The collector would begin with all of it.
+        gc.freeze()
+        gc.enable()
 
 
 def _server(chosen: argparse.Namespace) -> int:
-    from .running import run_server
+    with _staying():
+        from .running import run_server
 
     return run_server(chosen.config, verbose=chosen.verbose)
 
 
 def _ensemble(chosen: argparse.Namespace) -> int:
-    from .running import run_ensemble
+    with _staying():
+        from .running import run_ensemble
 
     settings: dict[str, object] = {}
     for item in chosen.set:
@@ -94,6 +110,7 @@ def _ensemble(chosen: argparse.Namespace) -> int:
         settings[key] = value
     return run_ensemble(
         chosen.servers,
+        observers=chosen.observers,
         base_port=chosen.base_port,
         data_dir=chosen.data_dir,
         tick_time=chosen.tick_time,

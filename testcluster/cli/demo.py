@@ -7,64 +7,24 @@ exit status is 0 only if every step succeeded.
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 
 import trio
 from rich.console import Console
-from rich.table import Table
 
-from terzetto.client import (
-    EventType,
-    KazooException,
-    NoNodeError,
-    WatchedEvent,
-    ZooKeeper,
-    open_zookeeper,
-)
+from terzetto.client import EventType, KazooException, NoNodeError, WatchedEvent, ZooKeeper, open_zookeeper
 
-STEP_TIMEOUT = 30.0
-"""Bound of one step, in seconds."""
+from ..ensemble import BlockingEnsemble
+from .coordination import contend, elect, outlive_the_leader
+from .stage import Stage, expect
+
 CONNECT_TIMEOUT = 15.0
 """Bound for the first connection, in seconds."""
 PIPELINED = 5000
 """Requests of the pipeline step, each way."""
 
 
-class StepFailed(Exception):
-    """A step did not end as it must; the message says how."""
-
-
-def expect(condition: bool, otherwise: str) -> None:
-    """Raises `StepFailed` unless the condition holds."""
-    if not condition:
-        raise StepFailed(otherwise)
-
-
-@dataclass
-class Demo:
-    """One run: where the servers are, where its znodes are, and what has happened."""
-
-    console: Console
-    hosts: str
-    chroot: str
-    results: list[tuple[str, bool, str]] = field(default_factory=list[tuple[str, bool, str]])
-
-    def say(self, who: str, what: str) -> None:
-        """One line of the live output."""
-        self.console.print(f"  [cyan]{who:<10}[/] {what}", highlight=False)
-
-    async def step(self, title: str, work: Callable[[], Awaitable[str]]) -> None:
-        """Runs one step and notes its outcome; a failure does not keep the next ones from running."""
-        self.console.print(f"\n[bold]{title}[/]")
-        try:
-            with trio.fail_after(STEP_TIMEOUT):
-                evidence = await work()
-            self.results.append((title, True, evidence))
-        except (StepFailed, KazooException) as error:
-            self.results.append((title, False, f"{type(error).__name__}: {error}"))
-        except trio.TooSlowError:
-            self.results.append((title, False, f"not done within {STEP_TIMEOUT:g} s"))
+class Demo(Stage):
+    """The steps of a single client and of services; those of several are in `coordination.py`."""
 
     # The steps ----------------------------------------------------------------------------------------------------
 
@@ -177,25 +137,19 @@ class Demo:
         return "no znode left"
 
 
-def _summary(demo: Demo) -> Table:
-    table = Table(title="summary", title_justify="left", title_style="bold")
-    table.add_column("")
-    table.add_column("step")
-    table.add_column("what happened")
-    for title, succeeded, evidence in demo.results:
-        table.add_row("[green]ok[/]" if succeeded else "[red]FAILED[/]", title, evidence)
-    return table
-
-
-async def _demonstrate(demo: Demo) -> None:
+async def _demonstrate(demo: Demo, ensemble: BlockingEnsemble | None) -> None:
     root = demo.chroot
     async with open_zookeeper(demo.hosts, chroot=root, ensure_chroot=True, connect_timeout=CONNECT_TIMEOUT) as zk:
         await demo.step("connect", lambda: demo.meet(zk))
         await demo.step("register and discover services", lambda: demo.register(zk))
+        await demo.step("contend for a lock", lambda: contend(demo, zk))
+        await demo.step("elect a leader", lambda: elect(demo, zk))
         await demo.step("change the configuration", lambda: demo.configure(zk))
         await demo.step("sell the last item once", lambda: demo.transact(zk))
         await demo.step("many requests from one task", lambda: demo.pipeline(zk))
         await demo.step("prove that the session lives", lambda: demo.prove(zk))
+        if ensemble is not None and len(ensemble.sids) > 1:
+            await demo.step("outlive the ensemble's leader", lambda: outlive_the_leader(demo, zk, ensemble))
         await demo.step("clean up", lambda: demo.clean_up(zk))
     async with open_zookeeper(demo.hosts) as zk:
         try:
@@ -204,16 +158,21 @@ async def _demonstrate(demo: Demo) -> None:
             demo.results.append(("clean up", False, f"{root} was gone before it was deleted"))
 
 
-def run_demo(hosts: str) -> int:
-    """Runs the demonstration on the servers of a connect string; returns the exit status."""
+def run_demo(hosts: str, ensemble: BlockingEnsemble | None = None) -> int:
+    """Runs the demonstration; returns the exit status.
+
+    Args:
+        hosts: connect string of the servers.
+        ensemble: the servers, where they may be killed.
+    """
     console = Console()
     demo = Demo(console, hosts, "/terzetto-demo")
     console.print(f"[bold]terzetto demo[/] on {hosts}", highlight=False)
     try:
-        trio.run(_demonstrate, demo)
+        trio.run(_demonstrate, demo, ensemble)
     except KazooException as error:
         console.print(f"[red]{type(error).__name__}:[/] {error}", highlight=False)
         return 1
     console.print()
-    console.print(_summary(demo))
-    return 0 if all(succeeded for _, succeeded, _ in demo.results) else 1
+    console.print(demo.summary())
+    return 0 if demo.succeeded else 1

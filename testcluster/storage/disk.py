@@ -27,7 +27,7 @@ from .errors import (
     StorageFailedError,
 )
 from .files import DirectoryLock, cut, delete, make_directory, write_whole
-from .history import Continuity, require_order, require_snapshot_zxid
+from .history import Continuity, require_order, require_snapshot_zxid, require_trusted
 from .interface import Recovery
 from .names import MYID, REPLACING_PREFIX, RETAIN_MIN, LogName, logs_from, purgeable
 from .txnlog import LoggedTxn
@@ -52,6 +52,7 @@ class DiskOptions:
         retain: snapshots that a purge leaves, at least 3.
         trust_empty: accept a log without any snapshot.
         replicated: the server is a member of an ensemble (see `DiskRecovery`).
+        autocreate: a member takes its empty directory for that of a new server, without the file `initialize` there.
     """
 
     preallocation: int = PREALLOCATION
@@ -61,6 +62,7 @@ class DiskOptions:
     retain: int = RETAIN_MIN
     trust_empty: bool = False
     replicated: bool = False
+    autocreate: bool = True
 
     def __post_init__(self) -> None:
         suffix_of(self.compression)
@@ -97,7 +99,7 @@ class DiskStorage:
         self._options = options
         self._directories = Directories.of(data_dir, log_dir)
         self._locks: list[DirectoryLock] = []
-        self._epochs = EpochFiles(self._directories.snapshots)
+        self._epochs = EpochFiles(self._directories.snapshots, replicated=options.replicated)
         self._writer = LogWriter(
             self._directories.logs,
             preallocation=options.preallocation,
@@ -112,6 +114,7 @@ class DiskStorage:
         self._last_zxid = 0
         self._durable_zxid = 0
         self._has_snapshot = False
+        self._is_trusted = True
         self._ready = False
         self._failure: OSError | None = None
         # Rises with whatever makes open snapshot writers and readers meaningless.
@@ -207,21 +210,26 @@ class DiskStorage:
                 self._drain()
                 self._halt()
             recovery = DiskRecovery(
-                self._directories, trust_empty=self._options.trust_empty, replicated=self._options.replicated
+                self._directories,
+                trust_empty=self._options.trust_empty,
+                replicated=self._options.replicated,
+                autocreate=self._options.autocreate,
             )
             snapshot = recovery.begin()
             txns = self._replay(recovery, snapshot is not None, self._generation)
-        return Recovery(snapshot, txns, recovery.report)
+        return Recovery(snapshot, txns, recovery.report, recovery.locate, recovery.is_trusted)
 
     def _replay(self, recovery: DiskRecovery, has_snapshot: bool, generation: int) -> Iterator[LoggedTxn]:
         yield from recovery.replay()
         with self._holding(ready=False):
             self._require_generation(generation)
             last_zxid = recovery.report.last_zxid
-            self._epochs.load(last_zxid)
+            with self._changing():
+                self._epochs.load(last_zxid)
             with self._appending:
                 self._last_zxid = self._durable_zxid = last_zxid
                 self._has_snapshot = has_snapshot
+                self._is_trusted = recovery.is_trusted
                 self._ready = True
 
     # -- appending
@@ -380,6 +388,7 @@ class DiskStorage:
         """See `Storage`. Raises `OSError` where the file cannot be made."""
         with self._holding(ready=not replaces_history):
             if not replaces_history:
+                require_trusted(self._is_trusted)
                 require_snapshot_zxid(zxid, self._last_zxid if self._has_snapshot else None)
                 with self._appending:
                     self._pending.append([])
@@ -403,6 +412,8 @@ class DiskStorage:
         with self._changing():
             self._drain()
         rename("")
+        if not self._has_snapshot:
+            self._directories.remove_initialize()
         with self._appending:
             self._has_snapshot = True
             self._last_zxid = max(self._last_zxid, zxid)

@@ -18,6 +18,7 @@ from .files import cut, delete, flush_directory, flush_file
 from .history import Continuity
 from .interface import RecoveryReport, SkippedSnapshot
 from .names import (
+    INITIALIZE,
     REPLACING_PREFIX,
     UNFINISHED_PREFIX,
     VERSION_DIRECTORY,
@@ -79,6 +80,24 @@ class Directories:
                 (self.snapshots / name).replace(self.snapshots / name.removeprefix(REPLACING_PREFIX))
                 flush_directory(self.snapshots)
 
+    @property
+    def initialize(self) -> Path:
+        """The file that makes an empty directory trusted."""
+        return self.snapshots.parent / INITIALIZE
+
+    def has_txns(self) -> bool:
+        """Whether there is a transaction in any log."""
+        for log in self.list_logs():
+            with open_log(self.logs / log.name) as reader:
+                if next(iter(reader), None) is not None:
+                    return True
+        return False
+
+    def remove_initialize(self) -> None:
+        """The directory is not empty any more, and is never to be taken for a new one again."""
+        if self.initialize.exists():
+            delete(self.initialize.parent, [self.initialize.name])
+
     def remove_unfinished(self) -> list[str]:
         """Deletes what a crash kept from getting its name; returns what was there."""
         removed: list[str] = []
@@ -99,16 +118,24 @@ class DiskRecovery:
     Args:
         directories: where the files are.
         trust_empty: accept a log without any snapshot (snapshot.trust.empty).
-        replicated: the server is a member of an ensemble: its snapshot may be ahead of its log, which the leader mends.
+        replicated: the server is a member of an ensemble: its snapshot may be ahead of its log, which the leader mends;
+            and if it has lost everything, it must not pass for a new one.
+        autocreate: take an empty directory for that of a new server (db.autocreate).
+
+    Attributes:
+        report: what was found.
+        is_trusted: see `Recovery`; known after `begin`.
     """
 
-    def __init__(self, directories: Directories, *, trust_empty: bool, replicated: bool) -> None:
+    def __init__(self, directories: Directories, *, trust_empty: bool, replicated: bool, autocreate: bool) -> None:
         self._directories = directories
         self._trust_empty = trust_empty
         self._replicated = replicated
+        self._autocreate = autocreate
         self._snapshot: Snapshot | None = None
         self._logs: list[LogName] = []
         self.report = RecoveryReport()
+        self.is_trusted = True
 
     def begin(self) -> Snapshot | None:
         """Reads the newest good snapshot; `None` for an empty tree.
@@ -135,6 +162,9 @@ class DiskRecovery:
         if self._snapshot is None:
             self._require_beginning(candidates)
         report.snapshot_zxid = report.last_zxid = base
+        if not candidates and self._replicated and not (self._autocreate or self._directories.initialize.exists()):
+            self.is_trusted = self._directories.has_txns()
+            report.last_zxid = base if self.is_trusted else -1
         return self._snapshot
 
     def _require_beginning(self, candidates: list[SnapshotName]) -> None:
@@ -219,3 +249,14 @@ class DiskRecovery:
             if log.name not in empty:
                 flush_file(directory / log.name)
         flush_directory(directory)
+        if self._snapshot is not None:
+            self._directories.remove_initialize()
+
+    def locate(self, zxid: int) -> tuple[str, int]:
+        """Log and offset of a transaction that `replay` gave."""
+        for log in self._logs:
+            with open_log(self._directories.logs / log.name) as reader:
+                for txn in reader:
+                    if txn.zxid == zxid:
+                        return log.name, reader.offset
+        raise MissingTxnsError(f"{show(zxid)} is in no log of {self._directories.logs}")

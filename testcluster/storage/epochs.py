@@ -18,14 +18,17 @@ class EpochFiles:
     """The two epochs of one server.
 
     A file that is missing stands for the epoch of the last transaction, as in ZooKeeper, and is not made before there
-    is something to write: a standalone server has none.
+    is something to write: a standalone server has none. In an ensemble, what the log has raised is written down, so
+    that neither epoch falls when the log is cut.
 
     Args:
         directory: where the files are.
+        replicated: the server is a member of an ensemble.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, replicated: bool) -> None:
         self._directory = directory
+        self._replicated = replicated
         self.accepted = 0
         self.current = 0
 
@@ -37,6 +40,7 @@ class EpochFiles:
 
         Raises:
             DataDirectoryError: a file holds no number, or the accepted epoch is below the current one.
+            OSError: a file cannot be written.
         """
         logged = epoch_of(last_zxid)
         accepted = self._read(ACCEPTED_EPOCH)
@@ -48,6 +52,10 @@ class EpochFiles:
             )
         self.current = max(logged, current if current is not None else logged)
         self.accepted = max(self.current, accepted if accepted is not None else logged)
+        if self._replicated and self.accepted > (accepted or 0):
+            self.write_accepted(self.accepted)
+        if self._replicated and self.current > (current or 0):
+            self.write_current(self.current)
 
     def _read(self, name: str) -> int | None:
         path = self._directory / name

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from ..ids import counter_of
-from .errors import MissingTxnsError
+from .errors import MissingTxnsError, StorageError
 from .txnlog import LoggedTxn
 from .zxids import follows, show
 
@@ -34,6 +34,12 @@ def require_snapshot_zxid(zxid: int, last_zxid: int | None) -> None:
     """
     if last_zxid is not None and zxid > last_zxid and counter_of(zxid) != 0:
         raise ValueError(f"a snapshot at {show(zxid)} is beyond the history, which ends with {show(last_zxid)}")
+
+
+def require_trusted(is_trusted: bool) -> None:
+    """Refuses to make a new history where the old one may have been lost (see `Recovery`). Raises `StorageError`."""
+    if not is_trusted:
+        raise StorageError("an empty storage that is not trusted takes nothing but a leader's snapshot")
 
 
 class Repeat(NamedTuple):

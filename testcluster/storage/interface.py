@@ -17,10 +17,14 @@ calls; what is appended then belongs to the next `sync`. Blocking calls exclude 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from terzetto.client.errors import WireError
+
+from ..txns import Txn, decode_txn
+from .errors import CorruptLogError
 from .snapshot import Snapshot
 from .txnlog import LoggedTxn, TornTail
 from .zxids import show
@@ -41,7 +45,7 @@ class RecoveryReport:
     Attributes:
         snapshot: name of the snapshot it began with, `None` for the empty tree.
         snapshot_zxid: its zxid.
-        last_zxid: the last transaction.
+        last_zxid: the last transaction; -1 where the storage is empty and not trusted to be (see `Recovery`).
         replayed: transactions given to the tree.
         repeated: transactions that stood in the log twice, and were given once.
         torn: writes that a crash cut short. Nothing that was acknowledged is in them.
@@ -62,6 +66,8 @@ class RecoveryReport:
         """The report as sentences, the ordinary one first and one for each thing out of the ordinary."""
         base = "an empty tree" if self.snapshot is None else self.snapshot
         found = [f"recovered {show(self.last_zxid)} from {base} and {self.replayed} logged transactions"]
+        if self.last_zxid < 0:
+            found = ["there is no data, and nothing says that there never was any: only a leader's snapshot helps"]
         found += [f"{name} cannot be used: {reason}" for name, _, reason in self.skipped]
         found += [
             f"{name} ended in a torn write at byte {offset}: {reason}; {size} bytes left out"
@@ -81,11 +87,29 @@ class Recovery:
         snapshot: to load first; `None` means to start from a new tree.
         txns: then to be applied, in order, to the end. A fuzzy snapshot may contain effects of some already.
         report: what was found.
+        locate: file and offset of a transaction, by its zxid.
+        is_trusted: False where a member of an ensemble finds nothing at all, and nobody has said that it is new. It may
+            have lost what it had acknowledged, so it must not vote as one that never had anything: `last_zxid` and the
+            epochs are -1, and only a leader's snapshot brings it back (`begin_snapshot` with `replaces_history`).
     """
 
     snapshot: Snapshot | None
     txns: Iterator[LoggedTxn]
     report: RecoveryReport
+    locate: Callable[[int], tuple[str, int]]
+    is_trusted: bool = True
+
+    def decode(self, logged: LoggedTxn) -> Txn:
+        """One of the transactions, to be applied.
+
+        Raises:
+            CorruptLogError: its bytes are those that were written, and are no transaction; names file and zxid.
+        """
+        try:
+            return decode_txn(logged.payload)
+        except WireError as error:
+            reason = f"transaction {show(logged.zxid)} cannot be decoded: {error}"
+            raise CorruptLogError(*self.locate(logged.zxid), reason) from error
 
 
 class SnapshotWriter(Protocol):
@@ -117,7 +141,10 @@ class Storage(Protocol):
 
     @property
     def last_zxid(self) -> int:
-        """The last transaction appended or recovered; the zxid of the snapshot where there is none behind it."""
+        """The last transaction appended or recovered; the zxid of the snapshot where there is none behind it.
+
+        -1 in an empty storage that is not trusted (see `Recovery`).
+        """
         ...
 
     @property
@@ -127,12 +154,12 @@ class Storage(Protocol):
 
     @property
     def accepted_epoch(self) -> int:
-        """The last epoch promised to a prospective leader; that of `last_zxid` where none was written."""
+        """The last epoch promised to a prospective leader; at a recovery that of `last_zxid`, where that is larger."""
         ...
 
     @property
     def current_epoch(self) -> int:
-        """The epoch of the last leader followed; that of `last_zxid` where none was written."""
+        """The epoch of the last leader followed; at a recovery that of `last_zxid`, where that is larger."""
         ...
 
     def recover(self) -> Recovery:
@@ -184,7 +211,13 @@ class Storage(Protocol):
 
         Args:
             zxid: the tree's last applied transaction before the first row is read.
-            replaces_history: the rows come from a leader and replace everything here; `recover` must follow `commit`.
+            replaces_history: the rows come from a leader and replace everything here, also what is later than `zxid`;
+                `recover` must follow `commit`. They may hold traces of later transactions, and say not of which, so
+                the snapshot is to have no digest: with one, `truncate_to` would take it for exact.
+
+        Raises:
+            ValueError: `zxid` is beyond the history.
+            StorageError: the storage is not recovered, or is empty and not trusted; not with `replaces_history`.
         """
         ...
 

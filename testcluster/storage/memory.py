@@ -1,8 +1,9 @@
 """A storage in memory that can crash: what was appended and not synced is lost, what was synced stays.
 
 The default of test ensembles, and the disk of the simulation: a killed server that starts again recovers from the same
-object. Decides the crash model: a log of which any prefix of the unsynced part may survive; snapshots, epochs and
-cuts that are durable when the call returns. Sans-IO, and nothing here blocks.
+object. Decides the crash model, which is that of `DiskStorage` seen from outside: a log of which any prefix of the
+unsynced part may survive; snapshots, epochs and cuts that are durable when the call returns; a recovery after which
+nothing is volatile. Sans-IO, and nothing here blocks.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from ..ids import epoch_of
 from .errors import HistoryUnavailableError, StorageError
-from .history import require_order, require_snapshot_zxid
+from .history import require_order, require_snapshot_zxid, require_trusted
 from .interface import Recovery, RecoveryReport
 from .names import snapshot_name
 from .snapshot import decode_snapshot
@@ -27,21 +28,26 @@ class MemoryStorage:
 
     Args:
         retain: snapshots that a purge leaves; with them stay the transactions behind the oldest.
+        trusted: whether it may be taken for a new server's while it is empty (see `Recovery`).
     """
 
     blocks = False
 
-    def __init__(self, *, retain: int = 1) -> None:
+    def __init__(self, *, retain: int = 1, trusted: bool = True) -> None:
         if retain < 1:
             raise ValueError(f"at least one snapshot must be retained, not {retain}")
         self._retain = retain
+        self._trusted = trusted
         # Invariant: zxids follow one another from the base on; the first `_synced` entries survive a crash.
         self._log: list[LoggedTxn] = []
-        self._base = 0
+        self._base = 0 if trusted else -1
         self._synced = 0
         self._snapshots: dict[int, bytes] = {}
-        self._accepted_epoch: int | None = None
-        self._current_epoch: int | None = None
+        # What was written, None before; and what counts since the last recovery, as with files.
+        self._written_accepted: int | None = None
+        self._written_current: int | None = None
+        self._accepted_epoch = 0
+        self._current_epoch = 0
         self._ready = False
         # Rises with whatever makes open snapshot writers and readers meaningless.
         self._generation = 0
@@ -49,22 +55,22 @@ class MemoryStorage:
     @property
     def last_zxid(self) -> int:
         """See `Storage`."""
-        return max(self._log[-1].zxid if self._log else self._base, *self._snapshots, 0)
+        return max(self._log[-1].zxid if self._log else self._base, *self._snapshots, self._base)
 
     @property
     def durable_zxid(self) -> int:
         """See `Storage`."""
-        return max(self._log[self._synced - 1].zxid if self._synced else self._base, *self._snapshots, 0)
+        return max(self._log[self._synced - 1].zxid if self._synced else self._base, *self._snapshots, self._base)
 
     @property
     def accepted_epoch(self) -> int:
         """See `Storage`."""
-        return epoch_of(self.durable_zxid) if self._accepted_epoch is None else self._accepted_epoch
+        return self._accepted_epoch
 
     @property
     def current_epoch(self) -> int:
         """See `Storage`."""
-        return epoch_of(self.durable_zxid) if self._current_epoch is None else self._current_epoch
+        return self._current_epoch
 
     @property
     def size(self) -> int:
@@ -88,16 +94,17 @@ class MemoryStorage:
         self._generation += 1
 
     def recover(self) -> Recovery:
-        """See `Storage`. Transactions that were never synced are there still, unless the storage crashed."""
+        """See `Storage`. What was never synced is there still, and is synced now, unless the storage crashed."""
         self._halt()
+        self._synced = len(self._log)
         if not self._snapshots:
-            self._ready = True
-            return Recovery(None, iter(()), RecoveryReport())
+            report = RecoveryReport(last_zxid=self._base)
+            return Recovery(None, self._replay(0, report), report, self._locate, self._trusted)
         zxid = max(self._snapshots)
         name = snapshot_name(zxid)
         snapshot = decode_snapshot(self._snapshots[zxid], zxid, name)
         report = RecoveryReport(name, zxid, self.last_zxid)
-        return Recovery(snapshot, self._replay(zxid, report), report)
+        return Recovery(snapshot, self._replay(zxid, report), report, self._locate)
 
     def _replay(self, zxid: int, report: RecoveryReport) -> Iterator[LoggedTxn]:
         generation = self._generation
@@ -105,7 +112,16 @@ class MemoryStorage:
             report.replayed += 1
             yield txn
         if generation == self._generation:
+            logged = epoch_of(self.last_zxid)
+            self._current_epoch = max(logged, logged if self._written_current is None else self._written_current)
+            accepted = logged if self._written_accepted is None else self._written_accepted
+            self._accepted_epoch = max(self._current_epoch, accepted)
+            # So that neither falls when the log is cut.
+            self._written_accepted, self._written_current = self._accepted_epoch, self._current_epoch
             self._ready = True
+
+    def _locate(self, zxid: int) -> tuple[str, int]:
+        return "the log in memory", self._index_after(zxid - 1)
 
     def _index_after(self, zxid: int) -> int:
         return bisect_right(self._log, zxid, key=_zxid_of)
@@ -131,6 +147,7 @@ class MemoryStorage:
 
     def floor_zxid(self, zxid: int) -> int | None:
         """See `Storage`."""
+        self._require_ready()
         index = self._index_after(zxid)
         known = [self._log[index - 1].zxid] if index else []
         known += [point for point in self._snapshots if point <= zxid]
@@ -165,6 +182,7 @@ class MemoryStorage:
         """See `Storage`."""
         if not replaces_history:
             self._require_ready()
+            require_trusted(self._trusted or bool(self._snapshots))
             require_snapshot_zxid(zxid, self.last_zxid if self._snapshots else None)
         return MemorySnapshotWriter(self, zxid, replaces_history)
 
@@ -185,6 +203,7 @@ class MemoryStorage:
 
     def purge(self) -> list[str]:
         """See `Storage`."""
+        self._require_ready()
         newest = sorted(self._snapshots, reverse=True)
         if len(newest) <= self._retain:
             return []
@@ -201,15 +220,17 @@ class MemoryStorage:
 
     def write_accepted_epoch(self, epoch: int) -> None:
         """See `Storage`."""
+        self._require_ready()
         if epoch < self.accepted_epoch:
             raise ValueError(f"accepted epoch {epoch} is smaller than {self.accepted_epoch}")
-        self._accepted_epoch = epoch
+        self._accepted_epoch = self._written_accepted = epoch
 
     def write_current_epoch(self, epoch: int) -> None:
         """See `Storage`."""
+        self._require_ready()
         if not self.current_epoch <= epoch <= self.accepted_epoch:
             raise ValueError(f"current epoch {epoch} is not between {self.current_epoch} and {self.accepted_epoch}")
-        self._current_epoch = epoch
+        self._current_epoch = self._written_current = epoch
 
     @property
     def generation(self) -> int:

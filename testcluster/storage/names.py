@@ -15,6 +15,9 @@ VERSION_DIRECTORY = "version-2"
 ACCEPTED_EPOCH = "acceptedEpoch"
 CURRENT_EPOCH = "currentEpoch"
 MYID = "myid"
+INITIALIZE = "initialize"
+"""In the data directory: the operator says that an empty directory is a new server's. Goes with the first start."""
+
 RETAIN_MIN = 3
 """Fewer snapshots than this are never kept on disk (autopurge.snapRetainCount)."""
 

@@ -25,6 +25,7 @@ from terzetto.client.wire import codec
 
 from ..txns import SnapshotAcl, SnapshotNode, SnapshotSession
 from ..znodes import node_digest
+from .collection import no_collection
 from .errors import CorruptSnapshotError
 
 CHUNK_SIZE = 1 << 16
@@ -187,7 +188,8 @@ def decode_snapshot(data: bytes, zxid: int, name: str) -> Snapshot:
     try:
         sessions = reading.table(_decode_session)
         acls = reading.table(_decode_acl)
-        nodes = reading.nodes()
+        with no_collection():
+            nodes = reading.nodes()
         reading.seal()
         digest = reading.digest()
         reading.last_processed()

@@ -14,6 +14,7 @@ COVERED_ELSEWHERE: Mapping[str, str] = {
     "client/_names.py": "tests/client/test_init.py",
     "client/kazoo/interfaces.py": "tests/client/kazoo/test_modules.py",
     "client/kazoo/loggingsupport.py": "tests/client/kazoo/test_modules.py",
+    "client/kazoo/pytest_plugin.py": "tests/testcluster/test_pytest_plugin.py",
     "client/kazoo/version.py": "tests/client/kazoo/test_modules.py",
     "testcluster/cli/demo.py": "tests/interop/test_demo.py",
 }
@@ -21,9 +22,12 @@ COVERED_ELSEWHERE: Mapping[str, str] = {
 # (file, function) -> why it may wait on the real clock.
 REAL_WAITS: Mapping[tuple[str, str], str] = {
     ("tests/interop/zookeeper.py", "_polls"): "pause between two looks at an external process, inside a deadline",
+    ("tests/benchmarks/processes.py", "_wait_answered"): "pause between two looks at a process, inside a deadline",
     ("tests/interop/test_zookeeper_harness.py", "_await"): "pause between two looks at a condition, inside a deadline",
     ("tests/interop/test_client_failures.py", "test_a_session_outlives_a_total_outage"): "the outage's length",
     ("tests/soak/test_client_under_faults.py", "break_things"): "how long a fault goes on",
+    ("tests/soak/test_ensemble_nemesis.py", "pass_time"): "how long a fault goes on, and the pace of the load",
+    ("tests/testcluster/cli/test_forked.py", "until"): "pause between two looks at other processes, inside a deadline",
 }
 
 _SLEEPS = re.compile(r"(?:time|asyncio)\.sleep")

@@ -1,5 +1,7 @@
-"""terzetto, kazoo and ZooKeeper's C client side by side, on the same server in one run: `python -m tests.benchmarks`.
+"""terzetto beside others, in one run: `python -m tests.benchmarks`.
 
-`workloads` says what is measured and which goals there are, `drive_terzetto`, `drive_kazoo` and `c_client.c` do it (one
-process each time), `rounds` interleaves them, `results` holds the arithmetic, `report` and `picture` show it.
+Clients (terzetto, kazoo, ZooKeeper's C client) on the same server: `workloads` says what is measured and which goals
+there are, `drive_terzetto`, `drive_kazoo` and `c_client.c` do it (one process each time), `rounds` interleaves them.
+Servers (terzetto's, Java's) under the same load: `server_workloads`, `server_kinds` and `ensemble_kinds`, `load.c`,
+`server_rounds`. `results` holds the arithmetic, `report`, `server_report` and `picture` show it.
 """

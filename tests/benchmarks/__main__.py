@@ -1,12 +1,10 @@
 """The command: `python -m tests.benchmarks`, which `make bench` runs.
 
-Decides what a run consists of and where its results go. Refuses to know how anything is measured.
+Decides what follows what and where the results go. Refuses to know how anything is measured.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -18,106 +16,37 @@ from tests.interop.installation import PeerMissing
 from tests.interop.zookeeper import StartFailed
 
 from .building import BuildFailed
+from .choosing import Choice, choose
 from .contenders import Contender, DriverFailed, find_contenders
-from .machine import describe_run
-from .report import format_time, markdown_page, text_goals, text_tables
+from .machine import describe_machine, describe_server, describe_server_kinds
+from .report import Page, client_sections, format_time, markdown_page, text_goals, text_tables
 from .results import Reached, Results
 from .rounds import run_rounds, warm_up
+from .server_kinds import Load, find_server_kinds
+from .server_report import server_sections, server_tables
+from .server_rounds import run_server_rounds
+from .server_workloads import SERVER_GOALS, ServerWorkload
 from .servers import Server, open_null_server, open_real_server
-from .workloads import KAZOO, TERZETTO, WORKLOADS, C, Effort, ServerKind, Workload
+from .workloads import GOALS, TERZETTO, Workload
 
 _ROOT = Path(__file__).parents[2]
 _PAGES = _ROOT / "docs" / "performance"
 
 
-class _Choice(NamedTuple):
-    """What the command line asks for."""
+class _Outcome(NamedTuple):
+    """What a run has found out, of clients, of servers or of both."""
 
-    effort: Effort
-    rounds: int
-    server: ServerKind
-    workloads: Sequence[Workload]
-    clients: Sequence[str]
-    output: Path | None
-    profile: Workload | None
-    words: Sequence[str]
-    """The command line without the folder of the output."""
-
-    @property
-    def is_whole(self) -> bool:
-        """Everything with everyone, as much as the documentation shows."""
-        return (
-            self.effort is Effort.FULL
-            and self.rounds >= Effort.FULL.rounds
-            and set(self.clients) == {TERZETTO, KAZOO, C}
-            and list(self.workloads) == _possible(self.server)
-        )
+    about: list[str]
+    clients: Results[Workload] | None
+    servers: Results[ServerWorkload] | None
+    reached: list[Reached]
 
 
-def _possible(server: ServerKind) -> list[Workload]:
-    return [workload for workload in WORKLOADS if workload.reads_only or server == "zookeeper"]
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.benchmarks",
-        description="Measure terzetto, kazoo and ZooKeeper's C client side by side on one server. "
-        "A whole run writes its results to docs/performance; anything less only shows them.",
-    )
-    names = [workload.name for workload in WORKLOADS]
-    effort = parser.add_mutually_exclusive_group()
-    effort.add_argument("--quick", action="store_true", help="about a minute, instead of a few")
-    effort.add_argument("--tiny", action="store_true", help="seconds, to see that it runs; the numbers mean nothing")
-    parser.add_argument("--rounds", type=int, metavar="N", help="rounds that count")
-    parser.add_argument(
-        "--server",
-        choices=("zookeeper", "null"),
-        default="zookeeper",
-        help="null answers reads at once: a client's own cost",
-    )
-    parser.add_argument("--workload", action="append", choices=names, help="only this one; repeatable")
-    parser.add_argument("--client", action="append", choices=(TERZETTO, KAZOO, C), help="only this one; repeatable")
-    parser.add_argument("--same-core", action="store_true", help="server and client share one core")
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="where the page and its picture go")
-    parser.add_argument("--profile", choices=names, help="run terzetto alone under a profiler and show where time goes")
-    return parser
-
-
-def _choose(arguments: Sequence[str]) -> _Choice:
-    parser = _parser()
-    chosen = parser.parse_args(arguments)
-    effort = Effort.QUICK if chosen.quick else Effort.TINY if chosen.tiny else Effort.FULL
-    if chosen.rounds is not None and chosen.rounds < 1:
-        parser.error(f"--rounds {chosen.rounds}: at least 1")
-    possible = _possible(chosen.server)
-    wanted = set(chosen.workload or (workload.name for workload in possible))
-    if chosen.profile:
-        wanted |= {chosen.profile}
-    unanswerable = wanted - {workload.name for workload in possible}
-    if unanswerable:
-        parser.error(f"the null server answers reads only, not {', '.join(sorted(unanswerable))}")
-    if chosen.same_core:
-        if not hasattr(os, "sched_setaffinity"):
-            parser.error("--same-core needs Linux")
-        # Inherited by everything that is started from here.
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    return _Choice(
-        effort,
-        chosen.rounds or effort.rounds,
-        chosen.server,
-        [workload for workload in possible if workload.name in wanted],
-        chosen.client or (TERZETTO, KAZOO, C),
-        chosen.output,
-        next((workload for workload in WORKLOADS if workload.name == chosen.profile), None),
-        [word for word in arguments if word not in ("--output", str(chosen.output), f"--output={chosen.output}")],
-    )
-
-
-def _open_server(choice: _Choice, directory: Path) -> AbstractContextManager[Server]:
+def _open_server(choice: Choice, directory: Path) -> AbstractContextManager[Server]:
     return open_null_server(directory) if choice.server == "null" else open_real_server()
 
 
-def _profile(choice: _Choice, workload: Workload, server: Server, contenders: Sequence[Contender]) -> None:
+def _profile(choice: Choice, workload: Workload, server: Server, contenders: Sequence[Contender]) -> None:
     terzetto = next((contender for contender in contenders if contender.name == TERZETTO), None)
     if terzetto is None:
         sys.exit("only terzetto can be profiled, and it is not among the clients")
@@ -130,73 +59,100 @@ def _profile(choice: _Choice, workload: Workload, server: Server, contenders: Se
     )
 
 
-def _reached(choice: _Choice, results: Results) -> list[Reached]:
-    """The goals are about the real server."""
-    return results.goals(TERZETTO) if choice.server == "zookeeper" else []
-
-
-def _show(choice: _Choice, results: Results, about: Sequence[str]) -> None:
-    print("\n".join(about))
-    print()
-    print(text_tables(results, choice.effort))
-    reached = _reached(choice, results)
-    if reached:
-        print()
-        print(text_goals(reached))
-
-
-def _write(choice: _Choice, results: Results, about: Sequence[str], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    name, title = ("results", "Results") if choice.server == "zookeeper" else ("null-server", "The clients' own cost")
-    picture: str | None = f"{name}.svg"
-    try:
-        from .picture import draw
-
-        draw(results, choice.effort, folder / f"{name}.svg")
-    except ImportError as error:
-        print(f"no picture: {error}", file=sys.stderr)
-        picture = None
-    words = " ".join(choice.words)
-    commands = [f"make bench ARGS='{words}'" if words else "make bench", f"python -m tests.benchmarks {words}".rstrip()]
-    page = markdown_page(
-        results,
-        choice.effort,
-        title=title,
-        about=about,
-        commands=commands,
-        reached=_reached(choice, results),
-        picture=picture,
-    )
-    (folder / f"{name}.md").write_text(page, encoding="utf-8")
-    print(f"\nwritten: {folder / name}.md", file=sys.stderr)
-
-
-def _run(choice: _Choice, directory: Path) -> None:
+def _find_contenders(choice: Choice, directory: Path) -> tuple[list[Contender], bool]:
+    """The clients that take part, and whether that is everyone."""
     contenders, missing = find_contenders(directory)
     contenders = [contender for contender in contenders if contender.name in choice.clients]
     for line in missing:
         print(line, file=sys.stderr)
     if not contenders:
         sys.exit("no client to measure")
+    return contenders, not missing
+
+
+def _run_clients(choice: Choice, directory: Path, contenders: Sequence[Contender]) -> _Outcome | None:
     with _open_server(choice, directory) as server:
         if choice.profile is not None:
             _profile(choice, choice.profile, server, contenders)
-            return
+            return None
         warm_up(server, contenders, choice.workloads, choice.effort)
         results = run_rounds(server, contenders, choice.workloads, choice.effort, choice.rounds)
-        about = [
-            *describe_run(server, contenders),
-            f"Rounds: {choice.rounds}, after {choice.effort.uncounted_rounds} that did not count",
-        ]
-    _show(choice, results, about)
-    folder = choice.output or (_PAGES if choice.is_whole and not missing else None)
+        about = describe_server(server, contenders)
+    # The goals are about the real server.
+    reached = results.goals(GOALS) if choice.server == "zookeeper" else []
+    return _Outcome(about, results, None, reached)
+
+
+def _run_servers(choice: Choice, directory: Path) -> _Outcome:
+    kinds = find_server_kinds(directory)
+    results = run_server_rounds(kinds, Load(directory), choice.server_workloads, choice.effort, choice.rounds)
+    return _Outcome(describe_server_kinds(kinds), None, results, results.goals(SERVER_GOALS))
+
+
+def _sections(choice: Choice, outcome: _Outcome) -> list[str]:
+    parts: list[str] = []
+    if outcome.clients is not None:
+        parts += ["## Clients, on one server", *client_sections(outcome.clients, choice.effort)]
+    if outcome.servers is not None:
+        parts += ["## Servers, under one load", *server_sections(outcome.servers, choice.effort)]
+    return parts
+
+
+def _show(choice: Choice, outcome: _Outcome) -> None:
+    parts = ["\n".join(outcome.about)]
+    if outcome.clients is not None:
+        parts.append(text_tables(outcome.clients, choice.effort))
+    if outcome.servers is not None:
+        parts.append(server_tables(outcome.servers, choice.effort))
+    if outcome.reached:
+        parts.append(text_goals(outcome.reached))
+    print("\n\n".join(parts))
+
+
+def _write(choice: Choice, outcome: _Outcome, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    name, title = ("results", "Results") if choice.server == "zookeeper" else ("null-server", "The clients' own cost")
+    picture = None
+    if outcome.clients is not None:
+        try:
+            from .picture import draw
+
+            draw(outcome.clients, choice.effort, folder / f"{name}.svg")
+            picture = f"{name}.svg"
+        except ImportError as error:
+            print(f"no picture: {error}", file=sys.stderr)
+    words = " ".join(choice.words)
+    commands = [f"make bench ARGS='{words}'" if words else "make bench", f"python -m tests.benchmarks {words}".rstrip()]
+    page = Page(title, outcome.about, commands, picture)
+    text = markdown_page(page, _sections(choice, outcome), outcome.reached)
+    (folder / f"{name}.md").write_text(text, encoding="utf-8")
+    print(f"\nwritten: {folder / name}.md", file=sys.stderr)
+
+
+def _run(choice: Choice, directory: Path) -> None:
+    outcome = _Outcome(describe_machine(), None, None, [])
+    everyone = True
+    if choice.workloads:
+        contenders, everyone = _find_contenders(choice, directory)
+        clients = _run_clients(choice, directory, contenders)
+        if clients is None:
+            return
+        outcome = clients._replace(about=[*outcome.about, *clients.about])
+    if choice.server_workloads:
+        servers = _run_servers(choice, directory)
+        outcome = outcome._replace(
+            about=[*outcome.about, *servers.about], servers=servers.servers, reached=outcome.reached + servers.reached
+        )
+    outcome.about.append(f"Rounds: {choice.rounds}, after {choice.effort.uncounted_rounds} that did not count")
+    _show(choice, outcome)
+    folder = choice.output or (_PAGES if choice.is_whole and everyone else None)
     if folder is not None:
-        _write(choice, results, about, folder)
+        _write(choice, outcome, folder)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns the exit status (1: a client or the server failed, 3: no ZooKeeper or no compiler)."""
-    choice = _choose(sys.argv[1:] if arguments is None else arguments)
+    """Runs the command; returns the exit status (1: a client or a server failed, 3: no ZooKeeper or no compiler)."""
+    choice = choose(sys.argv[1:] if arguments is None else arguments)
     try:
         with tempfile.TemporaryDirectory(prefix="terzetto-benchmarks-") as directory:
             _run(choice, Path(directory))

@@ -11,18 +11,30 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .contenders import Contender
+from .server_kinds import ServerKind
 from .servers import Server
 
 
-def describe_run(server: Server, contenders: Sequence[Contender]) -> list[str]:
-    """Server, clients, interpreter, processor and kernel, a line each."""
+def describe_machine() -> list[str]:
+    """Interpreter, processor and kernel, a line each."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return [
-        f"Server: {server.description}",
-        f"Clients: {'; '.join(contender.version for contender in contenders)}",
-        f"Python: {platform.python_implementation()} {platform.python_version()}",
         f"Machine: {cores} cores ({_processor()}), {platform.system()} {platform.release()}, everything on loopback",
+        f"Python: {platform.python_implementation()} {platform.python_version()}",
     ]
+
+
+def describe_server(server: Server, contenders: Sequence[Contender]) -> list[str]:
+    """The clients and the server that they are compared on."""
+    return [
+        f"Clients: {'; '.join(contender.version for contender in contenders)}",
+        f"Their server: {server.description}",
+    ]
+
+
+def describe_server_kinds(kinds: Sequence[ServerKind]) -> list[str]:
+    """The servers that are compared, a line each."""
+    return [f"Server, {kind.name}: {kind.description}" for kind in kinds]
 
 
 def _processor() -> str:

@@ -11,13 +11,13 @@ from typing import Any
 
 from .report import format_ratio, format_time
 from .results import Results
-from .workloads import KAZOO, TERZETTO, C, Effort, Metric
+from .workloads import KAZOO, TERZETTO, C, Effort, Metric, Workload
 
 _COLOURS = {TERZETTO: "#2a6f97", KAZOO: "#c9ada7", C: "#6c757d"}
 _BAR = 0.8
 
 
-def draw(results: Results, effort: Effort, file: Path) -> None:
+def draw(results: Results[Workload], effort: Effort, file: Path) -> None:
     """Writes the picture in the format of the file's suffix.
 
     Raises:
@@ -46,7 +46,7 @@ def draw(results: Results, effort: Effort, file: Path) -> None:
         plt.close(figure)
 
 
-def _bars(axes: Any, results: Results, metric: Metric, base: str) -> None:
+def _bars(axes: Any, results: Results[Workload], metric: Metric, base: str) -> None:
     height = _BAR / len(results.clients)
     for place, client in enumerate(results.clients):
         lengths: list[float] = []

@@ -6,14 +6,27 @@ Decides units, columns and words. Refuses to compute anything: `results` does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from .results import Ratio, Reached, Results
+from .results import Reached, Results
 from .workloads import KAZOO, TERZETTO, C, Effort, Metric, Workload
 
 _METRICS: Sequence[Metric] = ("rate", "p50", "cpu")
-_WORDS: dict[Metric, str] = {"rate": "rate", "p50": "p50", "p99": "p99", "cpu": "CPU"}
+_COMPARED: Sequence[Metric] = ("rate", "p50", "p99", "cpu")
+_WORDS: dict[Metric, str] = {
+    "rate": "rate",
+    "p50": "p50",
+    "p99": "p99",
+    "cpu": "CPU",
+    "ready": "time",
+    "empty": "empty memory",
+    "full": "full memory",
+    "empty-pss": "memory",
+    "failover": "time of failover",
+}
 _ABSOLUTE: Sequence[str] = ("ops/s", "p50", "p99", "CPU/op")
-_NOTHING = "-"
+NOTHING = "-"
+"""What stands where a server or client would be compared with itself."""
 
 
 def format_time(microseconds: float) -> str:
@@ -29,7 +42,7 @@ def format_ratio(ratio: float) -> str:
     return f"{ratio:.2f}" if ratio < 10 else f"{ratio:.1f}"
 
 
-def header(results: Results) -> list[str]:
+def header(results: Results[Workload]) -> list[str]:
     """The columns after the client's name."""
     columns = list(_ABSOLUTE)
     for base in _bases(results):
@@ -37,18 +50,18 @@ def header(results: Results) -> list[str]:
     return columns
 
 
-def cells(results: Results, workload: Workload, client: str) -> list[str]:
+def cells(results: Results[Workload], workload: Workload, client: str) -> list[str]:
     """One row's columns: absolute medians, then ratios to kazoo and to C."""
-    median = {metric: results.median(workload.name, client, metric) for metric in _WORDS}
+    median = {metric: results.median(workload.name, client, metric) for metric in _COMPARED}
     row = [f"{median['rate']:,.0f}", *(format_time(median[metric]) for metric in ("p50", "p99", "cpu"))]
     for base in _bases(results):
         for metric in _METRICS:
             same = client == base
-            row.append(_NOTHING if same else format_ratio(results.ratio(workload.name, client, base, metric).median))
+            row.append(NOTHING if same else format_ratio(results.ratio(workload.name, client, base, metric).median))
     return row
 
 
-def _bases(results: Results) -> list[str]:
+def _bases(results: Results[Workload]) -> list[str]:
     return [base for base in (KAZOO, C) if base in results.clients]
 
 
@@ -60,23 +73,23 @@ def _title(workload: Workload, effort: Effort) -> str:
 # -- text
 
 
-def text_tables(results: Results, effort: Effort) -> str:
+def text_tables(results: Results[Workload], effort: Effort) -> str:
     """Everything measured, for a terminal."""
     rows: list[list[str]] = [["", *header(results)]]
     for workload in results.workloads:
         rows.append([_title(workload, effort)])
         rows += [[f"  {client}", *cells(results, workload, client)] for client in results.clients]
-    return _align(rows)
+    return align(rows)
 
 
 def text_goals(reached: Sequence[Reached]) -> str:
     """Each goal beside what became of it."""
     rows = [["goal", "reached", "rounds", ""]]
-    rows += [[_goal(one), format_ratio(one.ratio.median), _spread(one.ratio), _verdict(one)] for one in reached]
-    return _align(rows)
+    rows += [[_goal(one), _reached(one, one.ratio.median), _spread(one), _verdict(one)] for one in reached]
+    return align(rows)
 
 
-def _align(rows: Sequence[Sequence[str]]) -> str:
+def align(rows: Sequence[Sequence[str]]) -> str:
     """Columns aligned: the first to the left, the others to the right; a row of one cell is a title."""
     full = [row for row in rows if len(row) > 1]
     widths = [max(len(row[column]) for row in full) for column in range(len(full[0]))]
@@ -92,11 +105,19 @@ def _align(rows: Sequence[Sequence[str]]) -> str:
 def _goal(reached: Reached) -> str:
     goal = reached.goal
     relation = "at most" if goal.at_most else "at least"
-    return f"{goal.workload}: {_WORDS[goal.metric]} {relation} {goal.bound:g} x {goal.base}'s"
+    if goal.base is None:
+        return f"{goal.workload}: {_WORDS[goal.metric]} of {goal.of} {relation} {format_time(goal.bound)}"
+    if goal.of == TERZETTO:
+        return f"{goal.workload}: {_WORDS[goal.metric]} {relation} {goal.bound:g} x {goal.base}'s"
+    return f"{goal.workload}: {_WORDS[goal.metric]} of {goal.of} {relation} {goal.bound:g} x that of {goal.base}"
 
 
-def _spread(ratio: Ratio) -> str:
-    return f"{format_ratio(ratio.lowest)} to {format_ratio(ratio.highest)}"
+def _reached(reached: Reached, value: float) -> str:
+    return format_time(value) if reached.goal.base is None else format_ratio(value)
+
+
+def _spread(reached: Reached) -> str:
+    return f"{_reached(reached, reached.ratio.lowest)} to {_reached(reached, reached.ratio.highest)}"
 
 
 def _verdict(reached: Reached) -> str:
@@ -106,52 +127,65 @@ def _verdict(reached: Reached) -> str:
 # -- Markdown
 
 
-def markdown_page(
-    results: Results,
-    effort: Effort,
-    *,
-    title: str,
-    about: Iterable[str],
-    commands: Iterable[str],
-    reached: Sequence[Reached],
-    picture: str | None,
-) -> str:
-    """A page of the documentation.
+class Page(NamedTuple):
+    """What surrounds the tables of a page.
 
-    Args:
-        results: what was measured.
-        effort: how much was measured.
+    Attributes:
         title: of the page.
         about: what was measured on, a line each.
         commands: that write this page.
-        reached: the goals, where the server is the one that they are about.
         picture: its file's name, if there is one.
     """
-    parts = [f"# {title}", "Written by either of these commands; [what the numbers mean](index.md)."]
-    parts.append("```sh\n" + "\n".join(commands) + "\n```")
-    parts.append("\n".join(f"- {line}" for line in about))
-    if picture:
-        parts.append(f"![Rate and CPU time of each client]({picture})")
-    for workload in results.workloads:
-        rows = [["", *header(results)]]
-        rows += [[_emphasis(client), *cells(results, workload, client)] for client in results.clients]
-        parts += [f"## {_capital(_title(workload, effort))}", _markdown_table(rows)]
+
+    title: str
+    about: Sequence[str]
+    commands: Sequence[str]
+    picture: str | None
+
+
+def markdown_page(page: Page, sections: Iterable[str], reached: Sequence[Reached]) -> str:
+    """A page of the documentation.
+
+    Args:
+        page: its head.
+        sections: the tables under their headings.
+        reached: the goals, where the servers are those that they are about.
+    """
+    parts = [f"# {page.title}", "Written by either of these commands; [what the numbers mean](index.md)."]
+    parts.append("```sh\n" + "\n".join(page.commands) + "\n```")
+    parts.append("\n".join(f"- {line}" for line in page.about))
+    if page.picture:
+        parts.append(f"![Rate and CPU time of each client]({page.picture})")
+    parts += sections
     if reached:
         rows = [["Goal", "Reached", "In the rounds", ""]]
-        rows += [[_goal(one), format_ratio(one.ratio.median), _spread(one.ratio), _verdict(one)] for one in reached]
-        parts += ["## Goals", _markdown_table(rows)]
+        rows += [[_goal(one), _reached(one, one.ratio.median), _spread(one), _verdict(one)] for one in reached]
+        parts += ["## Goals", markdown_table(rows)]
     return "\n\n".join(parts) + "\n"
 
 
-def _emphasis(client: str) -> str:
-    return f"**{client}**" if client == TERZETTO else client
+def client_sections(results: Results[Workload], effort: Effort) -> list[str]:
+    """Everything measured of clients, as parts of a page."""
+    parts: list[str] = []
+    for workload in results.workloads:
+        rows = [["", *header(results)]]
+        rows += [[emphasis(client), *cells(results, workload, client)] for client in results.clients]
+        parts += [f"### {capital(_title(workload, effort))}", markdown_table(rows)]
+    return parts
 
 
-def _capital(text: str) -> str:
+def emphasis(name: str) -> str:
+    """The name, in bold type when it is ours."""
+    return f"**{name}**" if name.startswith(TERZETTO) else name
+
+
+def capital(text: str) -> str:
+    """With a great letter at its beginning."""
     return text[0].upper() + text[1:]
 
 
-def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """The first row is the head; all columns but the first go to the right."""
     first, *others = rows
     rule = ["---", *(["---:"] * (len(first) - 1))]
     return "\n".join(f"| {' | '.join(row)} |" for row in (first, rule, *others))

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
-from .workloads import GOALS, Goal, Metric, Workload
+from .workloads import Goal, Metric
 
 
 def percentile(samples: Sequence[int], fraction: float) -> int:
@@ -20,14 +20,17 @@ def percentile(samples: Sequence[int], fraction: float) -> int:
     return sorted(samples)[max(0, math.ceil(fraction * len(samples)) - 1)]
 
 
+_FRACTIONS: Mapping[Metric, float] = {"p50": 0.5, "p99": 0.99}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What one driver process measured.
+    """What one driver process measured, of itself as a client or of the server it loaded.
 
     Attributes:
         operations: how many were measured.
         wall_ns: how long they took.
-        cpu_ns: CPU time of the client's process for them, user and system.
+        cpu_ns: CPU time of the measured process for them, user and system.
         samples_ns: latencies, of operations or batches.
     """
 
@@ -42,7 +45,42 @@ class Measurement:
             return self.operations / self.wall_ns * 1e9
         if metric == "cpu":
             return self.cpu_ns / self.operations / 1e3
-        return percentile(self.samples_ns, {"p50": 0.5, "p99": 0.99}[metric]) / 1e3
+        return percentile(self.samples_ns, _FRACTIONS[metric]) / 1e3
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Figures that were read off a process as they are.
+
+    Attributes:
+        values: microseconds for a time, bytes for memory.
+    """
+
+    values: Mapping[Metric, float]
+
+    def value(self, metric: Metric) -> float:
+        """One of them."""
+        return self.values[metric]
+
+
+class Measured(Protocol):
+    """What a round has brought for one workload and one contender."""
+
+    def value(self, metric: Metric) -> float:
+        """One of its figures."""
+        ...
+
+
+class Named(Protocol):
+    """A workload, as far as the arithmetic is concerned."""
+
+    @property
+    def name(self) -> str:
+        """As goals know it."""
+        ...
+
+
+W = TypeVar("W", bound=Named)
 
 
 class Ratio(NamedTuple):
@@ -66,8 +104,8 @@ class Reached(NamedTuple):
 
 
 @dataclass
-class Results:
-    """All measurements that count.
+class Results(Generic[W]):
+    """All measurements that count, of clients or of servers.
 
     Attributes:
         workloads: what was measured.
@@ -75,11 +113,11 @@ class Results:
         rounds: by the names of workload and client, one measurement a round.
     """
 
-    workloads: Sequence[Workload]
+    workloads: Sequence[W]
     clients: Sequence[str]
-    rounds: dict[tuple[str, str], list[Measurement]] = field(default_factory=dict[tuple[str, str], list[Measurement]])
+    rounds: dict[tuple[str, str], list[Measured]] = field(default_factory=dict[tuple[str, str], list[Measured]])
 
-    def add(self, workload: Workload, client: str, measurement: Measurement) -> None:
+    def add(self, workload: W, client: str, measurement: Measured) -> None:
         """One more round of a workload with a client."""
         self.rounds.setdefault((workload.name, client), []).append(measurement)
 
@@ -87,19 +125,20 @@ class Results:
         """Over the rounds."""
         return statistics.median(measurement.value(metric) for measurement in self.rounds[workload, client])
 
-    def ratio(self, workload: str, client: str, base: str, metric: Metric) -> Ratio:
-        """Of a client to another, round by round."""
-        ratios = [
-            measurement.value(metric) / other.value(metric)
-            for measurement, other in zip(self.rounds[workload, client], self.rounds[workload, base], strict=True)
-        ]
+    def ratio(self, workload: str, client: str, base: str | None, metric: Metric) -> Ratio:
+        """Of a client to another, round by round; to 1 without another."""
+        mine = [measurement.value(metric) for measurement in self.rounds[workload, client]]
+        theirs = [1.0] * len(mine)
+        if base is not None:
+            theirs = [measurement.value(metric) for measurement in self.rounds[workload, base]]
+        ratios = [one / other for one, other in zip(mine, theirs, strict=True)]
         return Ratio(statistics.median(ratios), min(ratios), max(ratios))
 
-    def goals(self, client: str) -> list[Reached]:
-        """The goals that this run says something about."""
+    def goals(self, goals: Sequence[Goal]) -> list[Reached]:
+        """Those that this run says something about."""
         measured = self.rounds.keys()
         return [
-            Reached(goal, self.ratio(goal.workload, client, goal.base, goal.metric))
-            for goal in GOALS
-            if (goal.workload, client) in measured and (goal.workload, goal.base) in measured
+            Reached(goal, self.ratio(goal.workload, goal.of, goal.base, goal.metric))
+            for goal in goals
+            if {(goal.workload, name) for name in (goal.of, goal.base) if name is not None} <= measured
         ]

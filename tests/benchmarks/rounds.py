@@ -28,7 +28,7 @@ def warm_up(server: Server, contenders: Sequence[Contender], workloads: Sequence
 
 def run_rounds(
     server: Server, contenders: Sequence[Contender], workloads: Sequence[Workload], effort: Effort, rounds: int
-) -> Results:
+) -> Results[Workload]:
     """Measures everything `rounds` times, after those that do not count.
 
     Raises:
@@ -36,7 +36,7 @@ def run_rounds(
     """
     results = Results(workloads, [contender.name for contender in contenders])
     for number in range(1 - effort.uncounted_rounds, rounds + 1):
-        _say(f"round {number} of {rounds}" if number > 0 else "a round that does not count")
+        say(f"round {number} of {rounds}" if number > 0 else "a round that does not count")
         order = list(contenders if number % 2 else reversed(contenders))
         for workload in workloads:
             for contender in order:
@@ -47,5 +47,6 @@ def run_rounds(
     return results
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """How far the run is, for whoever waits for it."""
     print(text, file=sys.stderr, flush=True)

@@ -63,13 +63,18 @@ def open_real_server() -> Iterator[Server]:
     with RealZooKeeper(_OPTIONS) as zookeeper:
         yield Server(
             zookeeper.hosts,
-            f"Apache ZooKeeper {zookeeper.version()} standalone on {_java_release()} with {' '.join(JVM_FLAGS)}, "
+            f"Apache ZooKeeper {zookeeper.version()} standalone on {java_release()} with {' '.join(JVM_FLAGS)}, "
             "data on the disk of the temporary folder, forceSync=no",
             lambda: _settle(zookeeper),
         )
 
 
-def _java_release() -> str:
+def java_release() -> str:
+    """Such as "Java 17.0.15".
+
+    Raises:
+        PeerMissing: there is no Java on this machine.
+    """
     said = subprocess.run([find_java(), "-version"], capture_output=True, text=True, check=True).stderr
     release = re.search(r'version "([^"]+)"', said)
     return f"Java {release.group(1)}" if release else "Java"

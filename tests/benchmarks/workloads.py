@@ -19,7 +19,7 @@ PATH = "/terzetto-benchmark"
 CHILD = f"{PATH}/child-"
 VALUE = b"x" * 100
 
-Metric = Literal["rate", "p50", "p99", "cpu"]
+Metric = Literal["rate", "p50", "p99", "cpu", "ready", "empty", "empty-pss", "full", "full-pss", "failover"]
 ServerKind = Literal["zookeeper", "null"]
 
 
@@ -147,21 +147,23 @@ WORKLOADS = (
 
 
 class Goal(NamedTuple):
-    """A ratio that terzetto is to reach.
+    """A ratio that is to be reached.
 
     Attributes:
         workload: a `Workload.name`.
         metric: what is compared.
-        base: the client it is compared with.
-        bound: the ratio.
+        base: the client or server it is compared with; None for a figure that stands for itself.
+        bound: the ratio, or the figure: microseconds.
         at_most: a smaller ratio is better; otherwise a greater one is.
+        of: whose metric it is.
     """
 
     workload: str
     metric: Metric
-    base: str
+    base: str | None
     bound: float
     at_most: bool
+    of: str = TERZETTO
 
     def met_by(self, ratio: float) -> bool:
         """Whether the ratio is as good as the bound."""

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from .installation import PeerMissing, find_classpath, find_java
+from .java_programs import find_curator_classpath, find_javac
 from .zookeeper import SUPER_DIGEST, SUPER_DIGEST_PROPERTY, RealEnsemble, RealZooKeeper, ServerOptions
 
 OwnZooKeeper = Callable[..., RealZooKeeper]
@@ -31,6 +32,18 @@ def zookeeper_installed() -> None:
     try:
         find_java()
         find_classpath()
+    except PeerMissing as missing:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(missing), pytrace=False)
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def curator_installed(zookeeper_installed: None) -> None:
+    """Skips where Curator or a Java compiler is missing; fails there in CI."""
+    try:
+        find_curator_classpath()
+        find_javac()
     except PeerMissing as missing:
         if os.environ.get("CI") == "true":
             pytest.fail(str(missing), pytrace=False)

@@ -75,9 +75,21 @@ DIFFERENCES: Sequence[Difference] = (
     ),
     Difference(
         "negative-ttl",
-        "createTTL with a mode that has no TTL and a negative ttl ends the server, also at every later start",
+        "createTTL with a mode that has no TTL and a negative ttl ends the server, for good",
         "-8",
         "unfixed there; one request of any client takes the ensemble's data",
+    ),
+    Difference(
+        "quota-limits-of-nothing",
+        "a create of /zookeeper/quota/zookeeper_limits ends the server, for good: it ends at every later start too",
+        "-8",
+        "unfixed there; one request of any client takes the ensemble's data",
+    ),
+    Difference(
+        "quota-statistics-of-no-numbers",
+        "when statistics of a quota are set to no numbers, the next write below ends the server, for good",
+        "-8 to who sets them",
+        "unfixed there; two requests of any client take the ensemble's data",
     ),
     Difference(
         "wrong-password",
@@ -117,9 +129,27 @@ DIFFERENCES: Sequence[Difference] = (
     ),
     Difference(
         "not-utf8",
-        "bytes that are no UTF-8 become U+FFFD in a string, which no path may hold: -8, -101 or an echo of it",
-        "-5; exists, getData and getChildren as there",
+        "bytes that are no UTF-8 become U+FFFD in a string: as a path -8, -101, an echo, or a watch on such a name",
+        "-5, whatever the request",
         "two different names would become one",
+    ),
+    Difference(
+        "multi-null-path",
+        "a multi or multiRead with a null path is answered -5 and an empty list; the multi's zxid has no transaction",
+        "-5 alone; the multi's zxid is that of an error transaction",
+        "the log has no gaps",
+    ),
+    Difference(
+        "quota-statistics-stat",
+        "the Stat in the reply to create2 of a quota's statistics has the length of the data that was sent",
+        "it has the length of what was put in its place",
+        "the Stat of the znode that there is",
+    ),
+    Difference(
+        "ipv6-acl",
+        "an ACL with an IPv6 address is refused with -114",
+        "it is taken, with or without a prefix length",
+        "as 3.9.4 does",
     ),
 )
 

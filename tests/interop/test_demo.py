@@ -15,7 +15,7 @@ def test_every_step_succeeds(servers: str, request: pytest.FixtureRequest, capsy
     assert main(["demo", "--hosts", real.hosts]) == 0
     shown = capsys.readouterr().out
     assert "FAILED" not in shown
-    assert shown.count(" ok ") == 7
+    assert shown.count(" ok ") == 9
 
 
 def test_without_servers_it_says_so(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

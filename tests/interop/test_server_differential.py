@@ -25,6 +25,8 @@ from .zookeeper import TICK_TIME, RealZooKeeper
 CLIENTS = 3
 STEPS = 2500
 SEEDS = (11, 12, 13, 14)
+# A sweep of containers comes when it comes, and takes zxids.
+NO_SWEEP = {"znode.container.checkIntervalMs": "3600000"}
 
 
 @contextmanager
@@ -43,12 +45,12 @@ def port_of(ensemble: BlockingEnsemble) -> int:
 
 @pytest.fixture
 def real(own_zookeeper: OwnZooKeeper) -> RealZooKeeper:
-    return own_zookeeper(zoo_cfg={"extendedTypesEnabled": "true"})
+    return own_zookeeper(zoo_cfg={"extendedTypesEnabled": "true"}, jvm_properties=NO_SWEEP)
 
 
 @pytest.fixture
 def here() -> Iterator[BlockingEnsemble]:
-    with start_ensemble(tick_time=TICK_TIME) as ensemble:
+    with start_ensemble(tick_time=TICK_TIME, settings=NO_SWEEP) as ensemble:
         yield ensemble
 
 

@@ -1,4 +1,5 @@
-"""Java's and the C client's command lines do the same work on ZooKeeper 3.8.0 and here; what they print is compared.
+"""Java's and the C client's command lines, and a Java program with every call of Apache's client, do the same work on
+ZooKeeper 3.8.0 and here; what they print is compared.
 
 Both servers are new, so that zxids can be compared as they are. Masked are clocks, session ids, addresses and the C
 client's own log; nothing else.
@@ -6,6 +7,7 @@ client's own log; nothing else.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -18,10 +20,12 @@ import pytest
 from terzetto.testcluster import BlockingEnsemble, start_ensemble
 
 from .conftest import OwnZooKeeper
-from .installation import find_classpath, find_java
-from .zookeeper import TICK_TIME
+from .installation import PeerMissing, find_classpath, find_java
+from .java_programs import compiled
+from .zookeeper import QUICK_JVM_FLAGS, TICK_TIME
 
 DEADLINE = 60
+SWEEP_MS = 300
 
 JAVA_COMMANDS = """
 create /j data
@@ -186,4 +190,36 @@ def test_a_command_line_client_prints_the_same(
     real = own_zookeeper(zoo_cfg={"extendedTypesEnabled": "true"})
     there_lines, here_lines = unordered(run(real.hosts, tmp_path)), unordered(run(here.hosts, tmp_path))
     assert len(there_lines) > 30
+    assert here_lines == there_lines
+
+
+@pytest.fixture
+def tour(zookeeper_installed: None) -> str:
+    """The class path with `java/tour`. Skips where there is no compiler; fails there in CI."""
+    try:
+        return compiled("tour/*.java", find_classpath())
+    except PeerMissing as missing:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(missing), pytrace=False)
+        pytest.skip(str(missing))
+
+
+@pytest.mark.slow
+def test_every_call_of_javas_client_has_the_same_outcome(own_zookeeper: OwnZooKeeper, tour: str) -> None:
+    """Stats with their zxids, errors, events, and what comes back after a lost connection or a lost session."""
+    sweep = {"znode.container.checkIntervalMs": str(SWEEP_MS)}
+    real = own_zookeeper(zoo_cfg={"extendedTypesEnabled": "true"}, jvm_properties=sweep)
+
+    def printed(hosts: str) -> list[str]:
+        command = [find_java(), *QUICK_JVM_FLAGS, "-Dfile.encoding=UTF-8", "-cp", tour]
+        done = subprocess.run(
+            [*command, "tour.Tour", hosts], capture_output=True, encoding="utf-8", timeout=DEADLINE, check=False
+        )
+        assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr}"
+        return done.stdout.splitlines()
+
+    there_lines = printed(real.hosts)
+    with start_ensemble(tick_time=TICK_TIME, settings=sweep) as ensemble:
+        here_lines = printed(ensemble.hosts)
+    assert len(there_lines) > 200
     assert here_lines == there_lines

@@ -292,6 +292,22 @@ class RealServer:
         """The release that runs, such as "3.8.0"."""
         return self.four_letter("srvr").removeprefix("Zookeeper version: ").partition("-")[0]
 
+    def wait_listening(self, deadline: float = START_DEADLINE) -> None:
+        """Waits until the client port is open, serving or not, for at most `deadline` seconds.
+
+        Raises:
+            StartFailed: it ended, or the deadline passed.
+        """
+        for _ in _polls(deadline):
+            try:
+                socket.create_connection((_LOOPBACK, self.port), 1.0).close()
+            except OSError:
+                if not self.running:
+                    raise StartFailed(f"server {self.sid} ended\n{self.log_tail()}") from None
+            else:
+                return
+        raise StartFailed(f"server {self.sid} did not listen in {deadline:g} s\n{self.log_tail()}")
+
     def wait_serving(self, deadline: float = START_DEADLINE) -> str:
         """Waits until the server serves clients, for at most `deadline` seconds; returns its `mode`.
 

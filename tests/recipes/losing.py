@@ -10,7 +10,6 @@ once, or that its error says that this is unknown (`outcome_unknown`).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from terzetto.client.wire import Opcode
@@ -51,18 +50,29 @@ class Loss:
         return f"{what} {self.at} lost: {self.lost}"
 
 
-async def losses(ensemble: MemoryEnsemble) -> AsyncIterator[Loss]:
+class losses:  # noqa: N801 - read as a function; a generator that a failure leaves open would warn of itself
     """See the module. A round's clients must be closed when it ends."""
-    for fault in (Fault.CUT, Fault.DO_AND_CUT):
-        at = 0
-        while True:
-            forget_tree(ensemble)
-            loss = Loss(fault, at)
-            ensemble.rules[:] = [loss]
-            yield loss
-            ensemble.rules.clear()
-            await settle()
-            if loss.lost is None:
-                assert at > 0, "the work has made no request"
-                break
-            at += 1
+
+    def __init__(self, ensemble: MemoryEnsemble) -> None:
+        self._ensemble = ensemble
+        self._loss: Loss | None = None
+
+    def __aiter__(self) -> losses:
+        return self
+
+    async def __anext__(self) -> Loss:
+        last = self._loss
+        self._ensemble.rules.clear()
+        await settle()
+        if last is None:
+            self._loss = Loss(Fault.CUT, 0)
+        elif last.lost is not None:
+            self._loss = Loss(last.fault, last.at + 1)
+        elif last.fault is Fault.CUT:
+            assert last.at > 0, "the work has made no request"
+            self._loss = Loss(Fault.DO_AND_CUT, 0)
+        else:
+            raise StopAsyncIteration
+        forget_tree(self._ensemble)
+        self._ensemble.rules.append(self._loss)
+        return self._loss

@@ -1,6 +1,5 @@
 """Elections: kazoo's `run`, the scope, and turns."""
 
-
 from __future__ import annotations
 
 from typing import Any
@@ -14,6 +13,7 @@ from terzetto.recipes import Election, LeaderSelector, Lock, Ownership, Ownershi
 from tests.client.memory_server import MemoryEnsemble, pass_time, settle, until
 
 from .losing import losses
+from .truth import now
 from .walking import at_rest, tree, walk
 
 
@@ -32,7 +32,7 @@ async def test_run_runs_once_while_leading(ensemble: MemoryEnsemble, autojump_cl
             return first + second
 
         assert await election.run(lead, 1, second=2) == 3
-        assert not election.is_leader
+        assert not now(election.is_leader)
         assert await election.contenders() == []
         assert await election.run(lambda: "plain") == "plain"
         with pytest.raises(ValueError, match="runs a function"):
@@ -107,7 +107,7 @@ async def test_cancel_ends_a_wait_and_no_leadership(ensemble: MemoryEnsemble, au
             waiting.cancel()
             await settle()
             assert results == [None]
-            assert not held.is_lost
+            assert not now(held.is_lost)
         assert await waiting.run(lambda: "led") == "led"
 
 

@@ -1,4 +1,4 @@
-"""Locks as kazoo's users know them, shared objects, readers and writers, downgrades; on virtual time."""
+"""Locks: readers and writers, downgrades, nothing left behind and nothing done twice; on virtual time."""
 
 # ruff: noqa: PT012 - what leaves a block is what is tested here
 from __future__ import annotations
@@ -10,225 +10,17 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from terzetto.client import CancelledError, ConnectionLoss, LockTimeout, ZooKeeper
+from terzetto.client import ConnectionLoss, LockTimeout, ZooKeeper
 from terzetto.client.wire import Opcode
 from terzetto.recipes import Lock, OwnershipLost, ReadLock, WriteLock
-from tests.client.holdings import holdings
 from tests.client.memory_server import MemoryEnsemble, pass_time, settle
 from tests.client.server_link import Fault, nth
 
 from .losing import losses
+from .truth import now
 from .walking import at_rest, tree, walk
 
 LAYOUTS = ("kazoo", "curator")
-
-
-# acquire and release --------------------------------------------------------------------------------------------------
-
-
-async def test_acquire_and_release(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
-    async with ensemble.open() as zk:
-        lock = Lock(zk, "/locks/a", "me")
-        assert await lock.release() is False
-        assert await lock.acquire() is True
-        assert lock.is_acquired
-        assert await lock.contenders() == ["me"]
-        assert await lock.release() is True
-        assert not lock.is_acquired
-        assert lock.held is None
-        assert await lock.contenders() == []
-        assert await lock.release() is False
-        assert await lock.acquire() is True
-        assert await lock.release() is True
-        assert tree(ensemble) == {"/locks", "/locks/a"}
-
-
-async def test_without_blocking_a_contended_lock_is_refused_and_leaves_nothing(
-    ensemble: MemoryEnsemble, autojump_clock: MockClock
-) -> None:
-    async with ensemble.open() as one, ensemble.open() as other:
-        lock = Lock(other, "/a")
-        async with Lock(one, "/a") as held:
-            start = trio.current_time()
-            assert await lock.acquire(blocking=False) is False
-            assert trio.current_time() == start
-            assert tree(ensemble) == {"/a", held.znode}
-        assert await lock.acquire(blocking=False) is True
-
-
-async def test_a_timeout_is_one_for_all_and_not_for_each_wake_up(
-    ensemble: MemoryEnsemble, autojump_clock: MockClock
-) -> None:
-    async def come_and_go(zk: ZooKeeper) -> None:
-        for _ in range(10):
-            async with Lock(zk, "/a"):
-                await pass_time(0.3)
-
-    async with ensemble.open() as one, ensemble.open() as other, ensemble.open() as late:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(come_and_go, one)
-            nursery.start_soon(come_and_go, other)
-            await pass_time(0.1)
-            await Lock(one, "/b").acquire()
-            start = trio.current_time()
-            lock = Lock(late, "/b")
-            with pytest.raises(LockTimeout, match=r"/b was not acquired within 1\.0 s"):
-                await lock.acquire(timeout=1.0)
-            assert trio.current_time() - start == pytest.approx(1.0)
-            assert not lock.is_acquired
-            with pytest.raises(LockTimeout):
-                await lock.acquire(timeout=0)
-            with pytest.raises(LockTimeout):
-                async with lock.hold(timeout=0.5):
-                    pass
-            nursery.cancel_scope.cancel()
-        await at_rest(late)
-        assert len([path for path in tree(ensemble) if path.startswith("/b/")]) == 1
-
-
-async def test_a_timeout_counts_without_a_connection_too(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
-    async with ensemble.open() as zk:
-        ensemble.rules.append(lambda request: Fault.CUT if request.opcode == Opcode.CREATE2 else None)
-        start = trio.current_time()
-        with pytest.raises(LockTimeout):
-            await Lock(zk, "/a").acquire(timeout=2.0)
-        assert trio.current_time() - start == pytest.approx(2.0)
-
-
-async def test_a_timeout_without_blocking_is_refused(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
-    async with ensemble.open() as zk:
-        with pytest.raises(ValueError, match="blocking"):
-            await Lock(zk, "/a").acquire(blocking=False, timeout=1.0)
-
-
-async def test_cancel_ends_the_wait_and_nothing_else(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
-    ended: list[str] = []
-
-    async def wait(lock: Lock) -> None:
-        with pytest.raises(CancelledError):
-            await lock.acquire()
-        ended.append("cancelled")
-
-    async with ensemble.open() as one, ensemble.open() as other:
-        lock = Lock(other, "/a")
-        lock.cancel()  # nobody waits; the next acquisition is not harmed
-        async with Lock(one, "/a"), trio.open_nursery() as nursery:
-            nursery.start_soon(wait, lock)
-            await settle()
-            lock.cancel()
-        assert ended == ["cancelled"]
-        await at_rest(other)
-        assert tree(ensemble) == {"/a"}
-        assert await lock.acquire()
-        lock.cancel()
-        assert lock.is_acquired
-
-
-# One object, several tasks --------------------------------------------------------------------------------------------
-
-
-async def test_tasks_that_share_an_object_take_turns(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
-    inside = 0
-    served: list[int] = []
-
-    async def contend(lock: Lock, number: int) -> None:
-        nonlocal inside
-        async with lock:
-            inside += 1
-            assert inside == 1
-            served.append(number)
-            await pass_time(0.1)
-            inside -= 1
-
-    async with ensemble.open() as zk:
-        lock = Lock(zk, "/a")
-        async with trio.open_nursery() as nursery:
-            for number in range(20):
-                nursery.start_soon(contend, lock, number)
-                await settle()
-            assert len(tree(ensemble)) == 2, "one object, one contender"
-        assert served == list(range(20))
-
-
-async def test_an_object_that_another_task_has_is_refused_as_kazoo_does(
-    ensemble: MemoryEnsemble, autojump_clock: MockClock
-) -> None:
-    async with ensemble.open() as zk:
-        lock = Lock(zk, "/a")
-        await lock.acquire()
-        start = trio.current_time()
-        assert await lock.acquire(blocking=False) is False
-        assert await lock.acquire(timeout=2.0) is False
-        assert trio.current_time() - start == 2.0
-        with pytest.raises(LockTimeout):
-            async with lock.hold(timeout=1.0):
-                pass
-
-
-async def test_a_task_does_not_wait_for_itself(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
-    async with ensemble.open() as zk:
-        lock = Lock(zk, "/a")
-        async with lock:
-            with pytest.raises(RuntimeError, match="would wait for itself"):
-                async with lock:
-                    pass
-            assert lock.is_acquired
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
-async def test_reentrant(ensemble: MemoryEnsemble, autojump_clock: MockClock, layout: Any) -> None:
-    async with ensemble.open() as zk:
-        lock = Lock(zk, "/a", layout=layout, reentrant=True)
-        async with lock as outer:
-            async with lock as inner:
-                assert inner is outer
-                assert await lock.acquire()
-                assert await lock.release()
-            assert lock.is_acquired
-            async with trio.open_nursery() as nursery:
-                # Another task is another owner.
-                with trio.move_on_after(1):
-                    nursery.start_soon(lock.acquire)
-                    await trio.sleep_forever()
-                assert len(tree(ensemble)) == 2
-                nursery.cancel_scope.cancel()
-        assert not lock.is_acquired
-        assert await lock.acquire()
-        assert await lock.acquire()
-        assert await lock.release()
-        assert lock.is_acquired
-        assert await lock.release()
-        assert not lock.is_acquired
-
-
-async def test_a_lock_lost_without_a_scope_can_be_acquired_again(
-    ensemble: MemoryEnsemble, autojump_clock: MockClock
-) -> None:
-    async with ensemble.open() as zk:
-        lock = Lock(zk, "/a")
-        await lock.acquire()
-        ensemble.expire(zk.session_id)
-        await pass_time(1)
-        assert not lock.is_acquired
-        assert lock.held is not None
-        assert lock.held.is_lost
-        with trio.fail_after(1):
-            assert await lock.acquire()
-        assert lock.is_acquired
-        assert await lock.release()
-        assert holdings(zk).proof_holders == 0
-
-
-async def test_a_lock_released_inside_its_block_ends_the_block(
-    ensemble: MemoryEnsemble, autojump_clock: MockClock
-) -> None:
-    async with ensemble.open() as zk:
-        lock = Lock(zk, "/a")
-        with pytest.raises(OwnershipLost, match="it was given up"):
-            async with lock:
-                assert await lock.release()
-                await trio.sleep_forever()
-        assert await lock.acquire(blocking=False)
 
 
 # Readers and writers --------------------------------------------------------------------------------------------------
@@ -254,13 +46,13 @@ async def test_many_readers_or_one_writer(ensemble: MemoryEnsemble, autojump_clo
             await settle()
             assert await writer.contenders() == ["r0", "r1", "r2", "w", "late"]
             for reader in readers:
-                assert not writer.is_acquired
+                assert not now(writer.is_acquired)
                 await reader.release()
                 await settle()
             assert writer.is_acquired
             assert writer.held is not None
             assert writer.held.fencing_token is not None
-            assert not late.is_acquired
+            assert not now(late.is_acquired)
             await writer.release()
         assert late.is_acquired
         assert await readers[0].acquire(blocking=False)
@@ -294,7 +86,7 @@ async def test_releasing_a_writer_wakes_the_readers_behind_it_and_no_writer(
         await writer.release()
         await settle()
         assert all(reader.is_acquired for reader in readers)
-        assert not behind.is_acquired
+        assert not now(behind.is_acquired)
         assert len(told) == 1  # one session, one znode: one event tells all who wait for it
         for reader in readers:
             await reader.release()
@@ -318,7 +110,7 @@ async def test_a_downgrade_lets_readers_in_and_no_writer(
             await held.downgrade()
             await settle()
             assert reader.is_acquired
-            assert not other.is_acquired
+            assert not now(other.is_acquired)
             assert held.fencing_token == token
             assert held.znode != znode
             assert held.znode[-10:] == znode[-10:]
@@ -330,7 +122,7 @@ async def test_a_downgrade_lets_readers_in_and_no_writer(
             await held.assert_owned()
             await reader.release()
             await settle()
-            assert not other.is_acquired
+            assert not now(other.is_acquired)
         await settle()
         assert other.is_acquired
 

@@ -11,7 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from terzetto.client import BadVersionError, ConnectionLoss, KazooState, NodeExistsError, ZooKeeper
+from terzetto.client import ConnectionLoss, KazooState, ZooKeeper
 from terzetto.client.wire import Opcode
 from terzetto.recipes import Lock, Ownership, OwnershipLost
 from tests.client.holdings import holdings
@@ -19,6 +19,7 @@ from tests.client.memory_server import Door, MemoryEnsemble, pass_time, until
 from tests.client.server_link import Fault, nth
 
 from .losing import losses
+from .truth import now
 from .walking import at_rest, tree, walk
 
 if sys.version_info < (3, 11):
@@ -146,7 +147,7 @@ async def test_a_reconnect_in_time_ends_nothing(
             ensemble.shut(Door.OPEN)
             await until(lambda: zk.connected)
             await pass_time(T / 2)
-        assert not held.is_lost
+        assert not now(held.is_lost)
 
 
 async def test_a_quiet_owner_asks_a_quorum_every_quarter_of_the_timeout(
@@ -157,7 +158,7 @@ async def test_a_quiet_owner_asks_a_quorum_every_quarter_of_the_timeout(
             before = len(ensemble.received)
             await pass_time(10 * T)
             opcodes = [request.opcode for request in ensemble.received[before:]]
-            assert not held.is_lost
+            assert not now(held.is_lost)
         assert 38 <= opcodes.count(Opcode.MULTI) <= 42
         assert set(opcodes) == {Opcode.MULTI, Opcode.PING}
         before = len(ensemble.received)
@@ -245,14 +246,16 @@ async def test_an_error_of_a_body_that_had_lost_its_lock_leaves_with_a_note(
     ensemble: MemoryEnsemble, autojump_clock: MockClock
 ) -> None:
     async with ensemble.open() as zk:
+        znode = ""
         with pytest.raises(BodyError) as caught:
             async with Lock(zk, "/a") as held:
-                ensemble.realm.delete(held.znode)
+                znode = held.znode
+                ensemble.realm.delete(znode)
                 try:
                     await trio.sleep_forever()
                 finally:
                     raise BodyError("while cleaning up")
-        assert caught.value.__notes__ == [f"/a was no longer owned: its znode {held.znode} was deleted"]
+        assert getattr(caught.value, "__notes__", []) == [f"/a was no longer owned: its znode {znode} was deleted"]
 
 
 async def test_a_group_of_the_body_s_loses_the_cancellation_and_nothing_else(
@@ -345,132 +348,6 @@ async def test_a_session_that_ends_during_the_release_has_released(
         assert tree(ensemble) == {"/a"}
 
 
-# Guarded writes, and asking -------------------------------------------------------------------------------------------
-
-
-async def test_a_guarded_write_commits_while_owned(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
-    async with ensemble.open() as zk, Lock(zk, "/a") as held:
-        async with held.transaction() as t:
-            t.create("/x", b"1")
-            t.set_data("/x", b"2", 0)
-            t.check("/x", 1)
-        assert t.results[0] == "/x"
-        assert t.results[1].version == 1
-        assert t.results[2] is True
-        assert len(t.results) == 3
-        with pytest.raises(NodeExistsError):
-            async with held.transaction() as t:
-                t.create("/x")
-        refused = held.transaction()
-        refused.delete("/x", 7)
-        assert isinstance((await refused.commit())[0], BadVersionError)
-        assert not held.is_lost
-
-
-async def test_a_former_owner_s_guarded_write_never_commits(
-    ensemble: MemoryEnsemble, autojump_clock: MockClock
-) -> None:
-    async with ensemble.open() as zk:
-        with pytest.raises(OwnershipLost):
-            async with Lock(zk, "/a") as held:
-                ensemble.realm.delete(held.znode)
-                with trio.CancelScope(shield=True), pytest.raises(OwnershipLost) as refused:
-                    async with held.transaction() as t:
-                        t.create("/x")
-        assert refused.value.path == "/a"
-        assert tree(ensemble) == {"/a"}
-
-
-async def test_a_guarded_write_survives_a_sign_in_the_znode(
-    ensemble: MemoryEnsemble, autojump_clock: MockClock
-) -> None:
-    async with ensemble.open() as zk, Lock(zk, "/a") as held:
-        await zk.set(held.znode, b"__REVOKE__")
-        async with held.transaction() as t:
-            t.create("/x")
-        assert not held.is_lost
-
-
-async def test_nothing_can_be_written_after_the_block(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
-    async with ensemble.open() as zk:
-        async with Lock(zk, "/a") as held:
-            pass
-        with pytest.raises(OwnershipLost):
-            async with held.transaction() as t:
-                t.create("/x")
-        with pytest.raises(OwnershipLost):
-            await held.assert_owned()
-        assert held.is_lost
-        assert held.loss == "it was given up"
-
-
-async def test_a_guarded_write_whose_reply_is_lost_says_so(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
-    async with ensemble.open() as zk, Lock(zk, "/a", proof="session") as held:
-        ensemble.rules.append(nth(1, Opcode.MULTI, Fault.DO_AND_CUT))
-        with pytest.raises(ConnectionLoss) as lost:
-            async with held.transaction() as t:
-                t.create("/x")
-        assert lost.value.outcome_unknown
-
-
-@pytest.mark.parametrize("fault", [Fault.CUT, Fault.DO_AND_CUT])
-async def test_assert_owned_asks_until_it_is_answered(
-    ensemble: MemoryEnsemble, autojump_clock: MockClock, fault: Fault
-) -> None:
-    async with ensemble.open() as zk, Lock(zk, "/a", proof="session") as held:
-        ensemble.rules.append(nth(1, Opcode.MULTI, fault))
-        await held.assert_owned()
-        asked = [request for request in ensemble.received if request.opcode == Opcode.MULTI]
-        assert len(asked) == 2
-        assert asked[1].record[0].request.path == held.znode
-
-
-async def test_assert_owned_finds_a_lost_session_and_a_deleted_znode(
-    ensemble: MemoryEnsemble, autojump_clock: MockClock
-) -> None:
-    async with ensemble.open() as zk:
-        for harm in (lambda held: ensemble.realm.delete(held.znode), lambda held: ensemble.expire(zk.session_id)):
-            lock = Lock(zk, "/a", proof="session")
-            await lock.acquire()
-            assert lock.held is not None
-            harm(lock.held)
-            with pytest.raises(OwnershipLost):
-                await lock.held.assert_owned()
-            assert not lock.is_acquired
-            assert await lock.release() is False
-
-
-async def test_one_client_for_one_transaction(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
-    from terzetto.recipes import GuardedTransaction
-
-    async with ensemble.open() as one, ensemble.open() as other, Lock(one, "/a") as a, Lock(other, "/b") as b:
-        with pytest.raises(ValueError, match="one client"):
-            GuardedTransaction([a, b])
-
-
-# Tokens ---------------------------------------------------------------------------------------------------------------
-
-
-async def test_tokens_grow_with_every_owner_also_when_the_numbers_begin_anew(
-    ensemble: MemoryEnsemble, autojump_clock: MockClock
-) -> None:
-    tokens: list[int] = []
-    numbers: list[str] = []
-    async with ensemble.open() as one, ensemble.open() as other:
-        for turn in range(6):
-            async with Lock(one if turn % 2 else other, "/a", container=True) as held:
-                assert held.fencing_token is not None
-                tokens.append(held.fencing_token)
-                numbers.append(held.znode[-10:])
-                stat = await one.exists(held.znode)
-                assert stat is not None
-                assert stat.czxid == held.fencing_token
-            if turn == 3:
-                ensemble.realm.delete("/a")  # the server reaps an empty container
-    assert tokens == sorted(set(tokens))
-    assert numbers == ["0000000000", "0000000001", "0000000002", "0000000003", "0000000000", "0000000001"]
-
-
 # Looking on -----------------------------------------------------------------------------------------------------------
 
 
@@ -518,10 +395,10 @@ async def test_wait_lost_follows_the_proof(ensemble: MemoryEnsemble, autojump_cl
         assert lock.is_acquired
         await held.wait_lost()
         assert trio.current_time() - start <= T / 2
-        assert not lock.is_acquired
+        assert not now(lock.is_acquired)
         ensemble.shut(Door.OPEN)
         await until(lambda: zk.connected)
-        assert not lock.is_acquired, "what was lost once stays lost"
+        assert not now(lock.is_acquired), "what was lost once stays lost"
         assert await lock.release() is False
 
 
@@ -552,7 +429,7 @@ async def test_a_lock_that_is_not_ephemeral_outlives_its_session_and_cancels_not
         async with Lock(zk, "/a").hold(ephemeral=False) as held:
             ensemble.expire(zk.session_id)
             await pass_time(2 * T)
-            assert not held.is_lost
+            assert not now(held.is_lost)
             assert held.znode in tree(ensemble)
             async with held.transaction() as t:
                 t.create("/x")
@@ -616,5 +493,5 @@ async def test_a_lost_request_or_reply_ends_no_ownership(ensemble: MemoryEnsembl
         async with ensemble.open() as zk, Lock(zk, "/a") as held:
             await held.assert_owned()
             await pass_time(1)
-            assert not held.is_lost, str(loss)
+            assert not now(held.is_lost), str(loss)
         assert tree(ensemble) == {"/a"}, str(loss)

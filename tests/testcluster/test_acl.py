@@ -10,6 +10,7 @@ from hypothesis import given, strategies as st
 
 from terzetto.client.values import ACL, ANYONE_ID_UNSAFE, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Id, Permissions
 from terzetto.testcluster.acl import (
+    INDEXED_FROM,
     OPEN_ACL,
     SUPER_ID,
     AccessRules,
@@ -303,3 +304,49 @@ def test_a_table_counts_uses_like_a_list_would(steps: list[tuple[bool, int]]) ->
             table.release(acl)
         assert {row.acl[0] for row in table.dump() if row.acl} == {entry for _, entry in uses}
         assert all(acl.entries == (entry,) for acl, entry in uses)
+
+
+_HELD = st.lists(
+    st.sampled_from(
+        [
+            Id("ip", "10.1.2.3"),
+            Id("ip", "::1"),
+            Id("ip", "no address"),
+            Id("digest", "a:b"),
+            Id("sasl", "bob"),
+            Id("sasl", "super"),
+            Id("x509", "CN=a"),
+            Id("x509", "CN=root"),
+            Id("unknown", "a"),
+        ]
+    ),
+    max_size=4,
+)
+_STORED = st.builds(
+    ACL,
+    st.sampled_from([0, 1, 2, 16, 31, -1]),
+    st.sampled_from(
+        [
+            *[Id("ip", text) for text in ("10.1.2.3", "10.1.2.4", "10.0.0.0/8", "0.0.0.0/0", "::/0", "::1/127", "bad")],
+            *[Id("digest", text) for text in ("a:b", "a:c")],
+            *[Id("sasl", text) for text in ("bob", "anyone at all", "eve")],
+            *[Id("x509", text) for text in ("CN=a", "CN=b")],
+            Id("unknown", "a"),
+        ]
+    ),
+)
+
+
+@given(st.lists(_STORED, min_size=1, max_size=6), _HELD, st.sampled_from([1, 2, 4, 16, 31]), st.booleans())
+def test_an_index_finds_what_a_search_finds(entries: list[ACL], held: list[Id], wanted: int, anyone: bool) -> None:
+    schemes: dict[str, Scheme] = {
+        **SCHEMES,
+        "sasl": SaslScheme("anyone at all" if anyone else None),
+        "x509": X509Scheme("CN=root" if anyone else None),
+    }
+    rules = AccessRules(schemes)
+    # The same entries, once short enough to be searched and once long enough for an index.
+    padding = [ACL(31, Id("digest", f"nobody:{number}")) for number in range(INDEXED_FROM)]
+    short, long = NodeAcl(1, tuple(entries)), NodeAcl(2, (*entries, *padding))
+    assert rules.allows(short, wanted, held) == rules.allows(long, wanted, held)
+    assert short.index is None

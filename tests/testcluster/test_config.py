@@ -52,6 +52,7 @@ def test_everything_is_read(tmp_path: Path) -> None:
             + "secureClientPort=2281\nssl.keyStore.location=/k.pem\nssl.trustStore.location=/t.pem\n"
             + "ssl.clientAuth=want\n"
             + "admin.serverPort=9090\nadmin.commandURL=/cmd\nclientPortAddress=127.0.0.1\njute.maxbuffer=4096\n"
+            + "db.autocreate=false\nsnapshot.compression.method=gz\nsnapshot.trust.empty=true\n"
             + "sessionSecretFile=/secret\nDigestAuthenticationProvider.superDigest=super:x=\n",
         )
     )
@@ -61,6 +62,8 @@ def test_everything_is_read(tmp_path: Path) -> None:
     # Fewer than three snapshots are never kept.
     assert (config.snap_count, config.purge_hours, config.purge_retain) == (10, 1, 3)
     assert not config.force_sync
+    assert not config.trust_empty_database
+    assert (config.trust_empty_snapshot, config.snapshot_compression) == (True, "gz")
     assert config.extended_types
     assert config.skip_acl
     assert config.four_letter_words == {"ruok", "mntr", "*"}
@@ -96,7 +99,10 @@ MISTAKES = {
     "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider": (
         f"authProvider.1 is not offered here; known are {PROVIDERS}"
     ),
-    "snapshot.compression.method=snappy": "snapshot.compression.method must be gz or nothing, not 'snappy'",
+    "snapshot.compression.method=snappy": (
+        "snapshot.compression.method must be gz or nothing, not 'snappy'; snappy is read here, but not written"
+    ),
+    "snapshot.compression.method=zstd": "snapshot.compression.method must be gz or nothing, not 'zstd'",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,18 @@ from terzetto.client.wire.operations import Opcode
 from terzetto.testcluster.config import ServerConfig
 from terzetto.testcluster.datatree import DataTree
 from terzetto.testcluster.journal import Journal, open_storage
-from terzetto.testcluster.storage import DataDirectoryError, DiskStorage, MemoryStorage, SnapshotSchedule, Storage
-from terzetto.testcluster.txns import CreateTxn, Txn, TxnHeader
+from terzetto.testcluster.storage import (
+    CorruptLogError,
+    DataDirectoryError,
+    DiskOptions,
+    DiskStorage,
+    LoggedTxn,
+    MemoryStorage,
+    SnapshotSchedule,
+    Storage,
+)
+from terzetto.testcluster.txns import CreateTxn, Txn, TxnHeader, encode_txn
+from tests.vectors.disk import GoldenDirectory, directories
 
 
 def schedule(count: int = 100_000) -> SnapshotSchedule:
@@ -149,6 +160,50 @@ async def test_a_purge_comes_at_once(tmp_path: Path) -> None:
     with trio.move_on_after(0.5):
         await life.journal.run_purges(3600.0)
     assert kept() == 3
+    await life.journal.close()
+
+
+async def test_a_transaction_that_cannot_be_decoded_names_its_file(tmp_path: Path) -> None:
+    life = Life(DiskStorage(tmp_path))
+    await life.journal.recover()
+    life.write(1, 3)
+    record = encode_txn(txn(life.tree, 4))[:-3]
+    life.journal.storage.append([LoggedTxn(4, record)])
+    await life.journal.close()
+    again = Life(DiskStorage(tmp_path))
+    with pytest.raises(CorruptLogError, match=r"^log\.1 is damaged at byte \d+: transaction 0x4 cannot be decoded: "):
+        await again.journal.recover()
+    await again.journal.close()
+
+
+async def test_a_killed_server_loses_what_was_not_synced(tmp_path: Path) -> None:
+    storage = DiskStorage(tmp_path)
+    life = Life(storage)
+    await life.journal.recover()
+    life.write(1, 5)
+    storage.sync()
+    life.write(6, 9)
+    await life.journal.crash()
+    again = Life(DiskStorage(tmp_path))
+    await again.journal.recover()
+    assert again.tree.last_zxid == 5
+    await again.journal.close()
+
+
+async def test_a_member_without_data_makes_none_up(tmp_path: Path) -> None:
+    life = Life(DiskStorage(tmp_path, None, DiskOptions(replicated=True, autocreate=False)))
+    await life.journal.recover()
+    assert (life.tree.last_zxid, life.journal.snapshots_written) == (-1, 0)
+    await life.journal.close()
+    assert list((tmp_path / "version-2").iterdir()) == []
+
+
+@pytest.mark.parametrize("golden", directories(), ids=lambda golden: golden.path.name)
+async def test_what_java_left_starts(tmp_path: Path, golden: GoldenDirectory) -> None:
+    shutil.copytree(golden.path / "version-2", tmp_path / "version-2")
+    life = Life(DiskStorage(tmp_path))
+    await life.journal.recover()
+    assert life.tree.last_zxid == golden.last_zxid
     await life.journal.close()
 
 

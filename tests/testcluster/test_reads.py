@@ -115,8 +115,15 @@ def test_bytes_behind_a_record_are_ignored_and_any_byte_is_true(peer: Peer) -> N
     assert [event.type for event in peer.events] == [CHANGED]
 
 
-def test_names_that_are_no_utf8_are_not_there(peer: Peer) -> None:
-    frame = o.GET_DATA.frame(1, "/ab", False)[4:].replace(b"/ab", b"/\xff\xfe")
+@pytest.mark.parametrize("operation", [o.GET_DATA, o.EXISTS, o.GET_CHILDREN, o.GET_CHILDREN2])
+def test_names_that_are_no_utf8_are_refused_and_not_watched(peer: Peer, operation: o.Operation) -> None:
+    frame = operation.frame(1, "/ab", True)[4:].replace(b"/ab", b"/\xff\xfe")
+    assert peer.ask_frame(framed(frame)).err == -5
+    assert peer.port.machine.watches.total == 0
+
+
+def test_a_character_that_java_writes_as_two_surrogates(peer: Peer) -> None:
+    frame = o.GET_DATA.frame(1, "/abcdef", False)[4:].replace(b"/abcdef", b"/\xed\xa0\xbd\xed\xb8\x80")
     assert peer.ask_frame(framed(frame)).err == -101
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
 
 import pytest
 import trio
@@ -10,7 +11,7 @@ import trio.testing
 
 from terzetto.client.values import OPEN_ACL_UNSAFE
 from terzetto.client.wire import operations as o
-from terzetto.testcluster.storage import MemoryStorage
+from terzetto.testcluster.storage import DiskStorage, LoggedTxn, MemoryStorage
 
 from .port import connect_frame
 from .shell import Client, Disk, serving
@@ -40,6 +41,25 @@ async def test_a_silent_session_expires_within_a_tick(autojump_clock: trio.testi
         assert 5.0 <= trio.current_time() - silent_since <= 6.25
         assert [(event.type, event.path) for event in other.events] == [(2, "/e")]
         assert await silent.ended()
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+async def test_a_killed_server_loses_what_was_not_synced(tmp_path: Path, on_disk: bool) -> None:
+    storage = DiskStorage(tmp_path) if on_disk else MemoryStorage()
+    async with serving(storage) as shell:
+        client = await shell.connect()
+        await client.create("/e", flags=EPHEMERAL)
+        # The close is logged, in memory even done, and nothing has been synced, when the server dies.
+        if on_disk:
+            shell.server.expire_session(client.session_id)
+            shell.server.kill()
+        else:
+            storage.append([LoggedTxn(3, b"never decoded")])
+            shell.server.kill()
+    async with serving(storage) as shell:
+        again = await shell.connect(session_id=client.session_id, password=client.password)
+        assert again.session_id == client.session_id
+        assert (await again.ask(o.EXISTS, "/e", False)).err == 0
 
 
 async def test_pings_keep_a_session(autojump_clock: trio.testing.MockClock) -> None:

@@ -103,6 +103,23 @@ def test_entries_captured_between_real_servers() -> None:
 _HEADER = t.TxnHeader(1, 2, 3, 4, Opcode.CREATE)
 
 
+def test_identities_above_the_basic_plane_as_java_writes_them() -> None:
+    """Java's log and snapshots hold a character above U+FFFF as two surrogates of three bytes each."""
+    name = "\U0001f600:x"
+    pair = b"\xed\xa0\xbd\xed\xb8\x80"
+    header = t.TxnHeader(1, 1, 1, 1, Opcode.CREATE)
+    stand_in = t.CreateTxn("/a", b"", [ACL(31, Id("digest", "123456:x"))], False, 1)
+    raw = t.encode_txn(t.Txn(header, stand_in, None))
+    java = raw.replace(b"123456", pair)
+    assert len(java) == len(raw)
+    read = t.decode_txn(java)
+    assert read.record.acl == [ACL(31, Id("digest", name))]
+    # We write plain UTF-8, which Java reads.
+    assert name.encode() in t.encode_txn(read)
+    row = codec(t.SnapshotAcl).encode(t.SnapshotAcl(5, stand_in.acl)).replace(b"123456", pair)
+    assert codec(t.SnapshotAcl).decode(row, 0, len(row))[0].acl == [ACL(31, Id("digest", name))]
+
+
 def test_a_create_of_releases_up_to_3_3_is_read_as_one_more() -> None:
     old = codec(t.TxnHeader).encode(_HEADER) + codec(t.CreateTxnV0).encode(
         t.CreateTxnV0("/a", b"x", OPEN_ACL_UNSAFE, True)

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from terzetto.testcluster.watches import PERSISTENT, RECURSIVE, STANDARD, WatchTable
+from terzetto.testcluster.codes import MARSHALLING_ERROR, Refused
+from terzetto.testcluster.watches import PERSISTENT, RECURSIVE, STANDARD, WATCHES_SIZE_MAX, WatchTable
 
 ANY = STANDARD | PERSISTENT | RECURSIVE
 
@@ -18,6 +19,7 @@ class Watcher:
         self.name = name
         self.data_watches: dict[str, int] = {}
         self.child_watches: dict[str, int] = {}
+        self.watches_size = 0
 
     def __repr__(self) -> str:
         return self.name
@@ -55,6 +57,21 @@ def test_a_child_watch_is_used_up_by_its_event(table: Table, ann: Watcher) -> No
     assert table.on_children("/a") == [ann]
     assert table.on_children("/a") == []
     assert not table
+
+
+def test_a_connection_cannot_watch_without_bound(table: Table, ann: Watcher, bob: Watcher) -> None:
+    ann.watches_size = WATCHES_SIZE_MAX - 1
+    table.add_persistent(ann, "/ab")
+    adds = [table.add_data, table.add_child, table.add_persistent, table.add_recursive]
+    for add in adds:
+        with pytest.raises(Refused) as refused:
+            add(ann, "/c")
+        assert refused.value.code == MARSHALLING_ERROR
+        add(bob, "/c")
+    assert (ann.data_watches, ann.child_watches) == ({"/ab": PERSISTENT}, {"/ab": PERSISTENT})
+    table.remove_watcher(ann)
+    assert ann.watches_size == WATCHES_SIZE_MAX - 1
+    table.add_data(ann, "/c")
 
 
 def test_a_deletion_is_told_once_and_uses_up_both(table: Table, ann: Watcher, bob: Watcher) -> None:
@@ -245,6 +262,8 @@ class WatchTablesAgainstSets(RuleBasedStateMachine):
             if bits & mode
         }
         assert held == self.model
+        sizes = {watcher: len("".join([*watcher.data_watches, *watcher.child_watches])) for watcher in self.watchers}
+        assert sizes == {watcher: watcher.watches_size for watcher in self.watchers}
         assert bool(self.table) == bool(self.model)
         assert self.table.total == len({entry[:3] for entry in self.model})
 

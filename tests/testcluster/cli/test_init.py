@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import pytest
@@ -33,3 +34,22 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     text = capsys.readouterr().out
     assert all(command in text for command in ("server", "ensemble", "demo"))
+
+
+def test_the_collector_rests_while_a_server_is_imported_and_no_longer() -> None:
+    # Full collections of a process that has just begun would be of its imports.
+    program = "import gc\nfrom terzetto.testcluster.cli import main\nbefore = gc.get_stats()[2]['collections']\n"
+    program += "status = main(['server', 'no-such-file.cfg'])\n"
+    program += (
+        "print(status, gc.isenabled(), gc.get_freeze_count() > 10_000, gc.get_stats()[2]['collections'] - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.split() == ["2", "True", "True", "0"], done.stderr
+    assert "no-such-file.cfg" in done.stderr
+
+
+def test_words_alone_import_no_server() -> None:
+    program = "import sys\nfrom terzetto.testcluster.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n"
+    program += "    print('trio' in sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stderr.split() == ["False"]

@@ -102,7 +102,7 @@ def test_mistakes_are_said_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "zoo.cfg").write_text("dataDir=/nowhere\nclientPort=x\n")
     status, line = failing("server", str(tmp_path / "zoo.cfg"))
     assert (status, line) == (2, f"terzetto: {tmp_path}/zoo.cfg:2: clientPort must be a whole number, not 'x'")
-    assert failing("ensemble", "--servers", "3")[0] == 2
+    assert failing("ensemble", "--servers", "0") == (2, "terzetto: servers must be at least 1, not 0")
     assert failing("ensemble", "--set", "snapCount")[1] == "terzetto: --set snapCount: must be KEY=VALUE"
     (tmp_path / "secret").write_text("short")
     (tmp_path / "zoo.cfg").write_text(f"dataDir={tmp_path}\nclientPort=1\nsessionSecretFile={tmp_path}/secret\n")
@@ -115,4 +115,4 @@ def test_a_port_that_is_taken_is_said_in_one_line() -> None:
         port = taken.getsockname()[1]
         status, line = failing("ensemble", "--base-port", str(port))
     assert status == 1
-    assert line.endswith(f"cannot listen at 127.0.0.1:{port}: {os.strerror(errno.EADDRINUSE)}")
+    assert line.endswith(f"port {port} of 127.0.0.1 cannot be had: {os.strerror(errno.EADDRINUSE)}")

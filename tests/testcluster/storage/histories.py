@@ -195,13 +195,11 @@ def rebuild(recovery: Recovery, *, exact: bool = True) -> DataTree:
     tree = DataTree()
     snapshot = recovery.snapshot
     if snapshot is not None:
-        # ZooKeeper 3.8.0 writes its first snapshot before it computes a digest, with 0 in its place.
-        digest = snapshot.digest if snapshot.digest is not None and snapshot.digest.zxid else None
-        tree.load(snapshot.zxid, snapshot.sessions, snapshot.acls, snapshot.nodes, digest=digest)
+        tree.load(snapshot.zxid, snapshot.sessions, snapshot.acls, snapshot.nodes, digest=snapshot.digest)
     if not exact:
         tree.digest_mismatches = 0
     for txn in recovery.txns:
-        tree.apply(decode_txn(txn.payload))
+        tree.apply(recovery.decode(txn))
     tree.finish_recovery()
     assert tree.digest_mismatches == 0
     return tree

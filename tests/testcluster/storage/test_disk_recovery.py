@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,64 @@ class Directory:
 @pytest.fixture
 def directory(tmp_path: Path) -> Directory:
     return Directory(tmp_path)
+
+
+# -- whether an empty directory is a new server's
+
+_MEMBER = DiskOptions(force_sync=False, preallocation=0, replicated=True, autocreate=False)
+
+
+def is_trusted(path: Path, options: DiskOptions) -> bool:
+    storage = DiskStorage(path, None, options)
+    try:
+        recovery = storage.recover()
+        list(recovery.txns)
+        return recovery.is_trusted
+    finally:
+        storage.crash()
+
+
+def test_an_empty_directory_is_trusted_by_default_and_on_a_server_of_its_own(tmp_path: Path) -> None:
+    assert is_trusted(tmp_path, DiskOptions(replicated=True))
+    assert is_trusted(tmp_path, DiskOptions(autocreate=False))
+    assert not is_trusted(tmp_path, _MEMBER)
+
+
+def test_a_file_makes_an_empty_directory_trusted_until_it_is_not_empty(tmp_path: Path) -> None:
+    flag = tmp_path / "initialize"
+    flag.touch()
+    assert is_trusted(tmp_path, _MEMBER)
+    # It died before its first snapshot, and is as new as before.
+    assert flag.exists()
+    storage = DiskStorage(tmp_path, None, _MEMBER)
+    start(storage)
+    assert not flag.exists()
+    storage.close()
+    assert is_trusted(tmp_path, _MEMBER)
+    for path in (tmp_path / "version-2").iterdir():
+        path.unlink()
+    assert not is_trusted(tmp_path, _MEMBER)
+
+
+def test_the_file_goes_where_there_is_data(directory: Directory) -> None:
+    flag = directory.path / "initialize"
+    flag.touch()
+    directory.put_log(1, 30)
+    directory.recover(_MEMBER)
+    assert not flag.exists()
+
+
+def test_a_first_snapshot_that_a_crash_cut_short_is_no_loss(directory: Directory) -> None:
+    (directory.folder / "snapshot.0").write_bytes(b"ZKSN")
+    assert is_trusted(directory.path, _MEMBER)
+
+
+def test_a_log_without_any_snapshot_is_no_empty_directory(directory: Directory) -> None:
+    (directory.folder / "snapshot.0").unlink()
+    directory.put_log(1, 30)
+    with pytest.raises(NoUsableSnapshotError):
+        is_trusted(directory.path, _MEMBER)
+    assert is_trusted(directory.path, replace(_MEMBER, trust_empty=True))
 
 
 # -- what Java left

@@ -12,14 +12,14 @@ from terzetto.testcluster.storage.errors import DataDirectoryError
 E3 = 3 << 32
 
 
-def loaded(directory: Path, last_zxid: int = 0) -> tuple[int, int]:
-    epochs = EpochFiles(directory)
+def loaded(directory: Path, last_zxid: int = 0, *, replicated: bool = False) -> tuple[int, int]:
+    epochs = EpochFiles(directory, replicated=replicated)
     epochs.load(last_zxid)
     return epochs.accepted, epochs.current
 
 
 def test_they_are_zookeepers_files(tmp_path: Path) -> None:
-    epochs = EpochFiles(tmp_path)
+    epochs = EpochFiles(tmp_path, replicated=True)
     epochs.write_accepted(7)
     epochs.write_current(5)
     assert (tmp_path / "acceptedEpoch").read_bytes() == b"7"
@@ -42,6 +42,22 @@ def test_a_current_epoch_below_the_log_is_raised(tmp_path: Path) -> None:
     assert loaded(tmp_path, E3 + 1) == (3, 3)
 
 
+def test_a_member_of_an_ensemble_writes_down_what_the_log_has_raised(tmp_path: Path) -> None:
+    assert loaded(tmp_path, replicated=True) == (0, 0)
+    assert list(tmp_path.iterdir()) == []
+    assert loaded(tmp_path, E3 + 1, replicated=True) == (3, 3)
+    # The log was cut.
+    assert loaded(tmp_path, 1, replicated=True) == (3, 3)
+    (tmp_path / "currentEpoch").write_text("1")
+    assert loaded(tmp_path, E3 + 1, replicated=True) == (3, 3)
+    assert (tmp_path / "currentEpoch").read_text() == "3"
+
+
+def test_no_epoch_is_written_for_a_server_without_data(tmp_path: Path) -> None:
+    assert loaded(tmp_path, -1, replicated=True) == (-1, -1)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_accepted_epoch_below_the_current_one_is_refused(tmp_path: Path) -> None:
     (tmp_path / "acceptedEpoch").write_text("1")
     (tmp_path / "currentEpoch").write_text("2")
@@ -57,7 +73,7 @@ def test_a_file_without_a_number_is_named(tmp_path: Path, content: bytes) -> Non
 
 
 def test_promises_are_never_taken_back(tmp_path: Path) -> None:
-    epochs = EpochFiles(tmp_path)
+    epochs = EpochFiles(tmp_path, replicated=True)
     epochs.write_accepted(4)
     with pytest.raises(ValueError, match="smaller than 4"):
         epochs.write_accepted(3)

@@ -1,0 +1,128 @@
+"""What recipes share that follow znodes instead of owning them: reads in whatever session there is, and newest values.
+
+A follower outlives its session. What it reads, it reads again in the next one; only a client that is over ends it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from inspect import Parameter, isawaitable, signature
+from typing import Any, Generic, TypeVar
+
+import trio
+
+from terzetto.client import SessionExpiredError, WatchedEvent, ZooKeeper
+
+from ._znodes import until_answered
+
+T = TypeVar("T")
+
+
+async def in_any_session(zk: ZooKeeper, call: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
+    """Awaits `call(*args, **kwargs)` until a server has answered it, in the next session where the present one ends.
+
+    Only for what may be repeated, and means the same in every session.
+
+    Raises:
+        SessionExpiredError: the client is over (closed, or its only session lost).
+        ZookeeperError: the server's refusal.
+    """
+    while True:
+        try:
+            return await until_answered(call, *args, **kwargs)
+        except SessionExpiredError:
+            if zk.is_over:
+                raise
+
+
+class Rearmed:
+    """One-shot watches on one path, set again by each read: whether anything was told since the last one.
+
+    Attributes:
+        event: what was told last.
+    """
+
+    def __init__(self, zk: ZooKeeper, path: str) -> None:
+        self._zk = zk
+        self._path = path
+        self._told = trio.Event()
+        self.event: WatchedEvent | None = None
+
+    def told(self, event: WatchedEvent) -> None:
+        """The callable for the reads."""
+        self.event = event
+        self._told.set()
+
+    def arm(self) -> None:
+        """Before a read: what is told from now on counts."""
+        if self._told.is_set():
+            self._told = trio.Event()
+
+    async def wait(self) -> None:
+        """Returns once a watch has fired, or the session is over."""
+        await self._told.wait()
+
+    def take_back(self) -> None:
+        """Nothing is told any more."""
+        self._zk.forget_watch(self._path, self.told)
+
+
+class Latest(Generic[T]):
+    """A value and its changes. Whoever is slow sees the newest only, so nothing piles up."""
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+        self.version = 0
+        self._changed = trio.Event()
+
+    def put(self, value: T) -> None:
+        """There is another value."""
+        self.value = value
+        self.tell()
+
+    def tell(self) -> None:
+        """What can be seen through the value has changed."""
+        self.version += 1
+        self._changed.set()
+        self._changed = trio.Event()
+
+    async def wait_changed(self) -> None:
+        """Returns after the next change."""
+        await self._changed.wait()
+
+
+class LatestStream(Generic[T]):
+    """The value at once, then whenever it has changed since it was read here. Never ends of itself."""
+
+    def __init__(self, latest: Latest[Any], read: Callable[[], T]) -> None:
+        self._latest = latest
+        self._read = read
+        self._seen = -1
+
+    def __aiter__(self) -> LatestStream[T]:
+        return self
+
+    async def __anext__(self) -> T:
+        await trio.lowlevel.checkpoint()
+        while self._seen == self._latest.version:
+            await self._latest.wait_changed()
+        self._seen = self._latest.version
+        return self._read()
+
+
+async def call_back(function: Callable[..., Any], *args: Any) -> Any:
+    """Calls a user's function, async or plain, and returns its result."""
+    result = function(*args)
+    return await result if isawaitable(result) else result
+
+
+def takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether a function can be called with so many positional arguments; True where Python cannot tell."""
+    try:
+        parameters = signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    if any(parameter.kind is Parameter.VAR_POSITIONAL for parameter in parameters):
+        return True
+    positional = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(parameter.kind in positional for parameter in parameters) >= count

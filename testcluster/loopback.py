@@ -1,0 +1,150 @@
+"""Servers of one ensemble on loopback: how they are configured for tests, and the ports that are theirs.
+
+Decides the defaults of test ensembles. Refuses to start anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from terzetto.client.errors import ConfigurationError
+
+from .config import ServerConfig, build_config
+from .config_syntax import Setting
+from .membership import Member
+from .reserved_port import ReservedPort
+
+HOST = "127.0.0.1"
+
+DEFAULT_TICK = 0.2
+"""Tick of an ensemble for tests, in seconds: sessions may be as short as two of them, and expire at most one late."""
+
+MAX_SESSION = 60.0
+
+INIT_LIMIT = 20
+SYNC_LIMIT = 8
+"""Ticks that a learner has to get in step, and ticks of silence before a server is given up."""
+
+SERVERS_MAX = 254
+
+
+@dataclass(frozen=True)
+class Seat:
+    """One server's place: its configuration, and the ports that are kept for it."""
+
+    config: ServerConfig
+    client: ReservedPort
+    others: tuple[ReservedPort, ...] = ()
+
+    @property
+    def sid(self) -> int:
+        """The server's id, also that of one alone."""
+        return self.config.sid or 1
+
+    def close(self) -> None:
+        """Gives the ports back."""
+        for port in (self.client, *self.others):
+            port.close()
+
+
+def reserve_seats(
+    servers: int,
+    observers: int,
+    *,
+    base_port: int | None,
+    data_dir: str | Path | None,
+    tick_time: float,
+    settings: Mapping[str, object] | None,
+    peer_host: Callable[[int], str] | None = None,
+) -> list[Seat]:
+    """Places for the servers of a new ensemble, ids from 1 on, those without a vote last.
+
+    Args:
+        servers: how many voters.
+        observers: how many servers without a vote.
+        base_port: client port of server 1, the others' follow; None picks free ones.
+        data_dir: a folder with one sub-folder a server; None keeps everything in memory.
+        tick_time: in seconds.
+        settings: more of zoo.cfg's keys.
+        peer_host: what a server is called by the others, where that is no TCP address; None reserves ports for it.
+
+    Raises:
+        ConfigurationError: an argument or a setting that cannot be used.
+        OSError: a port is taken.
+    """
+    if servers < 1:
+        raise ConfigurationError(f"servers must be at least 1, not {servers}")
+    if observers < 0 or servers + observers > SERVERS_MAX:
+        raise ConfigurationError(f"{servers} servers and {observers} observers: at most {SERVERS_MAX} together")
+    sids = range(1, servers + observers + 1)
+    with contextlib.ExitStack() as ports:
+
+        def reserve(number: int = 0) -> ReservedPort:
+            port = ReservedPort(HOST, number)
+            ports.callback(port.close)
+            return port
+
+        clients = {sid: reserve(0 if base_port is None else base_port + sid - 1) for sid in sids}
+        others: dict[int, tuple[ReservedPort, ...]] = {}
+        members: list[Member] = []
+        for sid in sids if len(sids) > 1 else ():
+            others[sid] = () if peer_host is not None else (reserve(), reserve())
+            quorum, election = (port.number for port in others[sid]) if others[sid] else (2888, 3888)
+            address = (HOST if peer_host is None else peer_host(sid), quorum, election)
+            members.append(Member(sid, (address,), sid > servers, HOST, clients[sid].number))
+        seats: list[Seat] = []
+        for sid in sids:
+            folder = None if data_dir is None else Path(data_dir) / str(sid)
+            config = loopback_config(tick_time, folder, settings, port=clients[sid].number)
+            if members:
+                config = replace(
+                    config,
+                    sid=sid,
+                    members=tuple(members),
+                    observer=sid > servers,
+                    standalone_enabled=False,
+                )
+            seats.append(Seat(config, clients[sid], others.get(sid, ())))
+        # From here on they are the caller's.
+        ports.pop_all()
+    return seats
+
+
+def loopback_config(
+    tick_time: float, folder: Path | None, settings: Mapping[str, object] | None, *, port: int
+) -> ServerConfig:
+    """The configuration of a server for tests.
+
+    Args:
+        tick_time: in seconds.
+        folder: its data directory, None to keep everything in memory.
+        settings: more of zoo.cfg's keys, or other values for those that are set here.
+        port: its client port.
+
+    Raises:
+        ConfigurationError: a setting that cannot be used.
+    """
+    tick_ms = round(tick_time * 1000)
+    defaults: dict[str, object] = {
+        "tickTime": tick_ms,
+        "initLimit": INIT_LIMIT,
+        "syncLimit": SYNC_LIMIT,
+        "maxSessionTimeout": max(round(MAX_SESSION * 1000), 20 * tick_ms),
+        "maxClientCnxns": 0,
+        "4lw.commands.whitelist": "*",
+        "admin.enableServer": "false",
+        "extendedTypesEnabled": "true",
+        "dataDir": folder or "memory",
+    }
+    given = {**defaults, **(settings or {})}
+    place = "settings"
+    config = build_config((Setting(key, _spelled(value), place, 0) for key, value in given.items()), place)
+    config = replace(config, client_port=port, client_address=HOST)
+    return config if folder is not None else replace(config, data_dir=None, data_log_dir=None)
+
+
+def _spelled(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,65 @@
+"""Places for the servers of test ensembles: configurations and ports."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from terzetto.client.errors import ConfigurationError
+from terzetto.testcluster.loopback import HOST, INIT_LIMIT, Seat, reserve_seats
+
+
+def seats(servers: int = 3, observers: int = 0, **options: object) -> list[Seat]:
+    given: dict[str, object] = {"base_port": None, "data_dir": None, "tick_time": 0.2, "settings": None, **options}
+    return reserve_seats(servers, observers, **given)  # type: ignore[arg-type]
+
+
+def test_each_server_knows_itself_and_the_others() -> None:
+    found = seats(2, 1)
+    try:
+        assert [seat.sid for seat in found] == [1, 2, 3]
+        assert [seat.config.observer for seat in found] == [False, False, True]
+        members = found[0].config.members
+        assert all(seat.config.members == members and not seat.config.is_standalone for seat in found)
+        for seat, member in zip(found, members, strict=True):
+            quorum, election = seat.others
+            assert member.addresses == ((HOST, quorum.number, election.number),)
+            assert (member.client_host, member.client_port) == (HOST, seat.client.number)
+        assert len({port.number for seat in found for port in (seat.client, *seat.others)}) == 9
+        assert found[0].config.init_limit == INIT_LIMIT
+    finally:
+        for seat in found:
+            seat.close()
+
+
+def test_one_server_is_no_ensemble() -> None:
+    (seat,) = seats(1, settings={"initLimit": 3})
+    assert seat.config.is_standalone
+    assert (seat.sid, seat.others) == (1, ())
+    seat.close()
+
+
+def test_inside_a_process_no_ports_are_needed_between_servers() -> None:
+    found = seats(3, peer_host="inside-{}".format)
+    assert all(seat.others == () for seat in found)
+    assert found[2].config.members[2].addresses == (("inside-3", 2888, 3888),)
+    for seat in found:
+        seat.close()
+
+
+def test_a_port_that_is_taken_gives_the_others_back() -> None:
+    with socket.create_server((HOST, 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=f"port {port}"):
+            seats(2, base_port=port - 1)
+    found = seats(2, base_port=port - 1)
+    assert [seat.client.number for seat in found] == [port - 1, port]
+    for seat in found:
+        seat.close()
+
+
+@pytest.mark.parametrize(("servers", "observers"), [(0, 1), (1, -1), (254, 1)])
+def test_impossible_numbers(servers: int, observers: int) -> None:
+    with pytest.raises(ConfigurationError):
+        seats(servers, observers)
