@@ -1,4 +1,4 @@
-# make demo    a first program against a real ZooKeeper      make lint    format, ruff, mypy and pyright, both strict
+# make demo    the main job on three servers of its own     make lint    format, ruff, mypy and pyright, both strict
 # make test    all tests but the soak tests                  make docs    the documentation, warnings are errors
 # make unit    the tests that need no real peer              make soak    minutes of faults on real processes
 # make bench   terzetto, kazoo and the C client side by side; terzetto's server and Java's
@@ -38,7 +38,7 @@ links:
 # --- what one runs
 
 demo: $(stamps)/cli
-	@$(venv_python) -m tests.interop.zookeeper --servers 3 -- $(VENV)/bin/terzetto demo --hosts {hosts}
+	@$(VENV)/bin/terzetto demo $(ARGS)
 
 # The real peers that the tests talk to; installs them where it may, says how to get them where it may not. Never fails.
 peers:

@@ -19,6 +19,12 @@ from ._following import Rearmed, call_back, in_any_session, takes
 
 ItemT = TypeVar("ItemT")
 
+DataFunction = (
+    Callable[[bytes | None, ZnodeStat | None], Any]
+    | Callable[[bytes | None, ZnodeStat | None, WatchedEvent | None], Any]
+)
+ChildrenFunction = Callable[[list[str]], Any] | Callable[[list[str], WatchedEvent | None], Any]
+
 
 class WatchedData(NamedTuple):
     """What a `DataWatch` shows.
@@ -168,12 +174,12 @@ class DataWatch(_StandingWatch[WatchedData]):
     Args:
         client: the client.
         path: the znode; it need not exist.
-        func: `func(data, stat)` or `func(data, stat, event)`, async or plain, chosen once by its signature. It is called
-            for the present state before the block begins, then for each change while the block runs; it stops the
-            watch by returning False. What it raises ends the block.
+        func: `func(data, stat)` or `func(data, stat, event)`, async or plain, chosen once by its signature. It is
+            called for the present state before the block begins, then for each change while the block runs; it stops
+            the watch by returning False. What it raises ends the block.
     """
 
-    def __init__(self, client: ZooKeeper, path: str, func: Callable[..., Any] | None = None) -> None:
+    def __init__(self, client: ZooKeeper, path: str, func: DataFunction | None = None) -> None:
         super().__init__(client, path, func)
         self._with_event = func is not None and takes(func, 3)
 
@@ -211,7 +217,7 @@ class ChildrenWatch(_StandingWatch[WatchedChildren]):
         self,
         client: ZooKeeper,
         path: str,
-        func: Callable[..., Any] | None = None,
+        func: ChildrenFunction | None = None,
         allow_session_lost: bool = True,
         send_event: bool = False,
     ) -> None:
@@ -222,13 +228,14 @@ class ChildrenWatch(_StandingWatch[WatchedChildren]):
     def _goes_on(self) -> bool:
         return super()._goes_on() and self._session in (None, self.client.session_id)
 
+    async def _list(self) -> tuple[list[str], ZnodeStat]:
+        return await self.client.get_children(self.path, self._change.told, include_data=True)
+
     async def _read(self) -> tuple[object, WatchedChildren]:
         zk, told = self.client, self._change.told
         while True:
             try:
-                children, stat = await in_any_session(
-                    zk, zk.get_children, self.path, watch=told, include_data=True
-                )
+                children, stat = await in_any_session(zk, self._list)
             except NoNodeError:
                 if await in_any_session(zk, zk.exists, self.path, watch=told) is None:
                     return None, WatchedChildren([], None, self._change.event)
@@ -236,7 +243,9 @@ class ChildrenWatch(_StandingWatch[WatchedChildren]):
                 return (stat.czxid, stat.pzxid), WatchedChildren(children, stat, self._change.event)
 
     async def _call(self, func: Callable[..., Any], item: WatchedChildren) -> Any:
-        return await (call_back(func, item.children, item.event) if self._send_event else call_back(func, item.children))
+        return await (
+            call_back(func, item.children, item.event) if self._send_event else call_back(func, item.children)
+        )
 
     async def _serve(self, func: Callable[..., Any]) -> None:
         await super()._serve(func)
@@ -244,7 +253,7 @@ class ChildrenWatch(_StandingWatch[WatchedChildren]):
 
 
 class PatientChildrenWatch:
-    """Waits until a znode's children have been the same for a while: `async with PatientChildrenWatch(zk, "/a") as watch:`.
+    """Waits until a znode's children have been the same for a while, in a block of its own.
 
     Args:
         client: the client.
@@ -275,9 +284,7 @@ class PatientChildrenWatch:
             raise RuntimeError("a watch is used inside its own block: async with ... as watch")
         while True:
             self._change.arm()
-            children = await in_any_session(
-                self.client, self.client.get_children, self.path, watch=self._change.told
-            )
+            children = await in_any_session(self.client, self.client.get_children, self.path, watch=self._change.told)
             with trio.move_on_after(self.time_boundary):
                 await self._change.wait()
                 continue

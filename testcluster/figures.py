@@ -66,6 +66,7 @@ class ServerView(Protocol):
         mode: "standalone", "leader", "follower", "observer" or "read-only".
         is_serving: whether clients are served now.
         dynamic_config: the text of the quorum's configuration, empty on a standalone server.
+        session_timeouts: timeout in milliseconds of every session that all servers know.
         quorum_figures: what `mntr` says of a server's part in its ensemble, nothing on a standalone server.
         proposal_sizes: bytes of the last, the smallest and the largest proposal, of a leader only.
         leader: who leads, as far as this server knows.
@@ -107,6 +108,8 @@ class ServerView(Protocol):
     def counters(self) -> Mapping[str, int]: ...
     @property
     def global_sessions(self) -> int: ...
+    @property
+    def session_timeouts(self) -> Mapping[int, int]: ...
     @property
     def local_sessions(self) -> int: ...
     @property

@@ -161,11 +161,7 @@ def _conf(server: ServerView) -> str:
 
 
 def _dump(server: ServerView) -> str:
-    sets = server.sessions_by_expiry()
-    lines = ["SessionTracker dump:", f"Session Sets ({len(sets)})/({sum(map(len, sets.values()))}):"]
-    for due in sorted(sets):
-        lines.append(f"{len(sets[due])} expire at {_date(server, due)}:")
-        lines += [f"\t0x{hexadecimal(session_id)}" for session_id in sets[due]]
+    lines = ["SessionTracker dump:", *_sessions(server)]
     owners = server.ephemerals_by_session()
     lines += ["ephemeral nodes dump:", f"Sessions with Ephemerals ({len(owners)}):"]
     for session_id in figures.ordered(owners):
@@ -178,6 +174,20 @@ def _dump(server: ServerView) -> str:
         for link in buckets[due]:
             lines.append(f"\tip: /{link.address} sessionId: 0x{hexadecimal(link.connection.session_id)}")
     return "\n".join(lines) + "\n"
+
+
+def _sessions(server: ServerView) -> list[str]:
+    if server.mode in ("follower", "observer"):
+        # A learner knows what there is, and not when it is due.
+        known = server.session_timeouts
+        found = [f"0x{hexadecimal(session_id)}\t{known[session_id]}ms" for session_id in figures.ordered(known)]
+        return [f"Global Sessions({len(known)}):", *found]
+    sets = server.sessions_by_expiry()
+    lines = [f"Session Sets ({len(sets)})/({sum(map(len, sets.values()))}):"]
+    for due in sorted(sets):
+        lines.append(f"{len(sets[due])} expire at {_date(server, due)}:")
+        lines += [f"\t0x{hexadecimal(session_id)}" for session_id in sets[due]]
+    return lines
 
 
 def _date(server: ServerView, due_ms: int) -> str:

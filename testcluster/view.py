@@ -147,6 +147,11 @@ class View:
         return len(self._server.tree.sessions)
 
     @property
+    def session_timeouts(self) -> Mapping[int, int]:
+        """Timeout in milliseconds of every session that all servers know."""
+        return self._server.tree.sessions
+
+    @property
     def local_sessions(self) -> int:
         """Sessions that this server alone knows."""
         return 0

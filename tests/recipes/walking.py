@@ -3,13 +3,15 @@
     await walk(ensemble, work, leaves={"/locks"}, raises=(OwnershipLost,))
 
 `work(zk)` is one whole use of the recipe, with its own waits for others made short by `prepare`. It is run again and
-again, cancelled at its first checkpoint, at its second, and so on until it ends by itself; each time while connected,
-and each time right after the connection was lost. After each run the client must hold nothing more than before, and no
-znode may be left but those named. What the janitor has still to delete counts once it is done.
+again, cancelled at its first checkpoint, at its second, and so on until it ends by itself: at once, so that a request
+is withdrawn; while the request is under way, so that the server does it all the same; and after the connection was
+lost. After each run the client must hold nothing more than before, and no znode may be left but those named. What the
+janitor has still to delete counts once it is done.
 """
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Awaitable, Callable, Collection
 
 import trio
@@ -19,6 +21,14 @@ from tests.client.holdings import Holdings, holdings
 from tests.client.memory_server import Door, MemoryEnsemble, settle, until
 
 Work = Callable[[ZooKeeper], Awaitable[object]]
+
+
+class Harm(enum.Enum):
+    """What is done to the work."""
+
+    AT_ONCE = "cancelled at"
+    IN_FLIGHT = "cancelled while the request was under way at"
+    SUSPENDED = "without a connection at"
 
 
 class _StepCounter(trio.abc.Instrument):
@@ -74,10 +84,10 @@ async def walk(
         latency: of the servers, so that requests can be cancelled while they are under way.
     """
     steps = 0
-    for suspended in (False, True):
+    for harm in Harm:
         steps = 0
         while True:
-            place = f"{'suspended' if suspended else 'cancelled'} at checkpoint {steps}"
+            place = f"{harm.value} checkpoint {steps}"
             ensemble.latency = 0.0
             forget_tree(ensemble)
             async with ensemble.open() as zk:
@@ -85,7 +95,7 @@ async def walk(
                 prepare()
                 given = tree(ensemble)
                 ensemble.latency = latency
-                reached = await _interrupted(ensemble, zk, steps, work, suspended, raises)
+                reached = await _interrupted(ensemble, zk, steps, work, harm, raises)
                 ensemble.shut(Door.OPEN)
                 ensemble.latency = 0.0
                 after = await at_rest(zk)
@@ -117,7 +127,7 @@ async def _interrupted(
     zk: ZooKeeper,
     steps: int,
     work: Work,
-    suspended: bool,
+    harm: Harm,
     raises: tuple[type[Exception], ...],
 ) -> bool:
     """Runs the work up to its checkpoint number `steps`; False when it had no more than that many."""
@@ -127,7 +137,10 @@ async def _interrupted(
         def interrupt() -> None:
             nonlocal reached
             reached = True
-            if suspended:
+            if harm is Harm.IN_FLIGHT:
+                # It has been sent by then, and not been worked on.
+                scope.deadline = trio.current_time() + ensemble.latency / 2
+            elif harm is Harm.SUSPENDED:
                 ensemble.shut(Door.REFUSES)
                 ensemble.cut()
                 # Long enough to see the loss, and to try again.
@@ -143,6 +156,6 @@ async def _interrupted(
             assert reached, "uninterrupted, the work must not fail"
         finally:
             trio.lowlevel.remove_instrument(counter)
-    if suspended and reached:
+    if harm is Harm.SUSPENDED and reached:
         await until(lambda: zk.state == KazooState.SUSPENDED)
     return reached

@@ -320,7 +320,7 @@ class SimulatedClient:
         if sync_floor is not None:
             asked.floor = sync_floor
         self._asked.append(asked)
-        self._world.note("ask", self.number, self._xid, opcode, path)
+        self._world.note("ask", self.number, self._xid, Opcode(opcode).name, path)
         self._send(frame)
 
     def _data(self) -> bytes:

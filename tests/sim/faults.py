@@ -51,7 +51,15 @@ _CUT_AT = (
 )
 
 
-_WEIGHTS = {"blackout": 1, "arm crash": 10, "arm cut": 8, "isolate leader": 8, "pause leader": 8, "clock": 2}
+_WEIGHTS = {
+    "blackout": 1,
+    "arm crash": 10,
+    "arm cut": 8,
+    "isolate leader": 8,
+    "pause leader": 8,
+    "snapshot": 8,
+    "clock": 2,
+}
 
 
 class Victim(Protocol):

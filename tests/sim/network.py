@@ -98,6 +98,7 @@ class Conditions:
         hiccup: chance that a message takes `pause` longer, and with it everything behind it.
         pause: see above.
         letter_loss: chance that an election message is lost with its connection where one is cut or held.
+        resets: chance that a link which one end closes loses a suffix of what that end had sent.
     """
 
     latency: int = 300
@@ -105,6 +106,7 @@ class Conditions:
     hiccup: float = 0.002
     pause: int = 60 * MILLISECOND
     letter_loss: float = 0.3
+    resets: float = 0.2
 
 
 class Network:
@@ -146,13 +148,15 @@ class Network:
             self._put(pipe, message)
 
     def hang_up(self, link: int, source: int) -> None:
-        """Closes a link; what was sent before arrives, unless something else breaks the link."""
+        """Closes a link; what was sent before arrives, or a prefix of it where the link is reset."""
         incoming = self._pipes.pop((link, self._other(link, source)), None)
         if incoming is not None:
             incoming.shut = True
             incoming.waiting.clear()
         outgoing = self._pipes.get((link, source))
         if outgoing is not None and not outgoing.shut:
+            if self._random.random() < self.conditions.resets:
+                self._lose_suffix(outgoing)
             self._put(outgoing, _CLOSED)
             outgoing.shut = True
 
@@ -209,9 +213,7 @@ class Network:
             told: whether each end learns of it; one that does not must find out by itself.
         """
         for pipe, learns in zip([pipe for pipe in self._pipes.values() if pipe.link == link], told, strict=False):
-            kept = self._random.randint(0, len(pipe.waiting))
-            while len(pipe.waiting) > kept:
-                pipe.waiting.pop()
+            self._lose_suffix(pipe)
             if learns:
                 self._put(pipe, _CLOSED)
             pipe.shut = True
@@ -238,9 +240,7 @@ class Network:
                 del self._pipes[pipe.link, pipe.source]
             elif pipe.source == number:
                 if silent:
-                    kept = self._random.randint(0, len(pipe.waiting))
-                    while len(pipe.waiting) > kept:
-                        pipe.waiting.pop()
+                    self._lose_suffix(pipe)
                 elif not pipe.shut:
                     self._put(pipe, _CLOSED)
                 pipe.shut = True
@@ -274,6 +274,11 @@ class Network:
     def _other(self, link: int, source: int) -> int:
         first, second = self._ends[link]
         return second if source == first else first
+
+    def _lose_suffix(self, pipe: _Pipe) -> None:
+        kept = self._random.randint(0, len(pipe.waiting))
+        while len(pipe.waiting) > kept:
+            pipe.waiting.pop()
 
     def _put(self, pipe: _Pipe, message: Any) -> None:
         pipe.waiting.append(message)

@@ -92,7 +92,7 @@ class Scene:
         )
         self.simulation = Simulation(1, plan=plan)
         self.network = self.simulation.network
-        self.network.conditions.hiccup = 0.0
+        self.network.conditions.hiccup = self.network.conditions.resets = 0.0
         self.ledger = self.simulation.ledger
         self.traps = Traps(self.simulation)
         for server in self.simulation.servers.values():

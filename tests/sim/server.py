@@ -331,7 +331,8 @@ class SimulatedServer:
 
     def _letter(self, sender: int, message: Notification | bytes) -> None:
         notification = decode_notification(message) if isinstance(message, bytes) else message
-        self.world.note("vote", sender, self.sid, *notification[:5])
+        state, *vote = notification[:5]
+        self.world.note("vote", sender, self.sid, state.name, *vote)
         self._running.notification(sender, notification, self.now_ms)
 
     def arrived(self, link: int, message: Any) -> None:

@@ -100,7 +100,7 @@ def test_whoever_is_not_told_of_a_cut_hears_nothing() -> None:
 
 
 def test_what_was_sent_before_a_hang_up_arrives_before_the_end() -> None:
-    lab = Lab()
+    lab = Lab(resets=0.0)
     link = lab.connect()
     lab.network.send(link, 1, "last words")
     lab.network.hang_up(link, 1)

@@ -7,6 +7,7 @@ from hypothesis import given, settings, strategies as st
 
 from terzetto.testcluster import leader as leader_module
 from terzetto.testcluster.ids import COUNTER_MAX
+from terzetto.testcluster.learner_link import LinkPhase
 from terzetto.testcluster.messages import (
     LearnerInfo,
     PacketType as P,
@@ -17,6 +18,7 @@ from terzetto.testcluster.messages import (
     encode_learner_info,
 )
 from terzetto.testcluster.ready import (
+    AppendTxns,
     LeadershipConfirmed,
     LearnerLeft,
     PacketArrived,
@@ -217,6 +219,22 @@ def test_the_own_ack_counts_once_the_own_disk_has_it() -> None:
     assert bench.applied == [*OLD, number]
 
 
+def test_proposals_that_come_together_are_one_write_and_are_acknowledged_together() -> None:
+    bench, links = leading()
+    bench.quick = False
+    numbers = [E + 1, E + 2, E + 3]
+    for number in numbers:
+        bench.peer.propose(txn(number), bench.now_ms)
+    bench.drain()
+    (append,) = bench.disk.writes
+    assert isinstance(append[1], AppendTxns)
+    for number in numbers:
+        bench.say(links[0], P.ACK, number)
+    assert bench.applied == OLD
+    bench.sync()
+    assert bench.applied == [*OLD, *numbers]
+
+
 def test_a_quorum_of_others_does_not_wait_for_the_leaders_disk() -> None:
     bench, links = leading()
     bench.quick = False
@@ -290,12 +308,41 @@ def test_requests_and_touches_go_to_the_replica() -> None:
     assert bench.hung_up == {links[0]: "nonsense"}
 
 
-def test_requests_come_from_learners_in_step_only() -> None:
+@pytest.mark.parametrize("is_synced", [False, True])
+def test_requests_come_from_learners_in_step_only(is_synced: bool) -> None:
+    bench = elected(voters=5)
+    links = [greet(bench, 2), greet(bench, 3)]
+    for link in links:
+        answer(bench, link)
+    if is_synced:
+        bench.say(links[0], P.ACK, E)
+        # Ours answers PINGs from here on.
+        bench.say(links[0], P.PING, 0, b"")
+        assert bench.hung_up == {}
+    bench.say(links[0], P.REQUEST)
+    assert links[0] in bench.hung_up
+
+
+def test_acks_of_other_epochs_count_for_nothing() -> None:
     bench = elected()
     link = greet(bench, 2)
     answer(bench, link)
-    bench.say(link, P.REQUEST)
-    assert link in bench.hung_up
+    for number in (0, zxid(1, 0), zxid(3, 0)):
+        bench.say(link, P.ACK, number)
+    assert not bench.role.serving
+    bench.say(link, P.ACK, E)
+    assert bench.role.serving
+
+
+def test_who_is_connected_can_be_seen() -> None:
+    bench, links = leading()
+    stranger = bench.accept()
+    assert [(each.link, each.sid, each.phase) for each in bench.peer.learners] == [
+        (links[0], 2, LinkPhase.ACTIVE),
+        (links[1], 3, LinkPhase.ACTIVE),
+        (stranger, -1, LinkPhase.GREETING),
+    ]
+    assert Bench(1).peer.learners == []
 
 
 # Liveness.

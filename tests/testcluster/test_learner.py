@@ -247,6 +247,30 @@ def test_what_the_replica_understands_goes_there() -> None:
     ]
 
 
+def test_what_comes_on_another_link_is_nobodys() -> None:
+    bench, link = follower()
+    in_step(bench, link)
+    bench.say(link + 1, P.PROPOSAL, 0, None)
+    bench.show(link + 1)
+    bench.close(link + 1)
+    bench.peer.dial_failed(3, "late", bench.now_ms)
+    bench.drain()
+    assert bench.role.serving
+
+
+def test_proposals_that_come_together_are_one_write_and_one_ack_each() -> None:
+    bench, link = follower()
+    in_step(bench, link)
+    bench.quick = False
+    numbers = [zxid(2, 1), zxid(2, 2), zxid(2, 3)]
+    for number in numbers:
+        bench.peer.packet(link, QuorumPacket(P.PROPOSAL, number, payload(number)), bench.now_ms)
+    bench.drain()
+    assert len(bench.disk.writes) == 1
+    bench.sync()
+    assert bench.heard(link) == [(P.ACK, number) for number in numbers]
+
+
 def test_packets_of_unknown_types_are_ignored() -> None:
     bench, link = follower()
     in_step(bench, link)

@@ -159,6 +159,15 @@ def test_after_newleader_a_lost_leader_leaves_a_tail_that_the_next_one_commits()
     assert bench.applied == [*OLD, zxid(2, 1)]
 
 
+@pytest.mark.parametrize("number", [zxid(1, 0), zxid(3, 0), E + 1, -1])
+def test_newleader_of_another_epoch_is_refused(number: int) -> None:
+    bench, link = follower()
+    promised(bench, link)
+    bench.say(link, P.DIFF, E)
+    bench.say(link, P.NEWLEADER, number, b"")
+    assert_gave_up(bench, link)
+
+
 # TRUNC.
 
 

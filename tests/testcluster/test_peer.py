@@ -93,6 +93,8 @@ def test_a_server_that_leaves_a_role_votes_when_everything_is_on_disk() -> None:
     bench.close(link)
     assert not bench.role.serving
     bench.wait(SETTINGS.init_ms)
+    bench.peer.tick(bench.now_ms)
+    bench.drain()
     # Nor does it answer others with the role that is over.
     bench.notify(2, ServerState.LOOKING, 2)
     assert bench.votes[votes:] == []

@@ -53,6 +53,10 @@ async def test_the_words_show_what_a_server_is(autojump_clock: MockClock) -> Non
         assert figures(await stack.word(4, b"mntr"))["zk_peer_state"] == "observing - broadcast"
         assert "Proposal sizes last/min/max: " in await stack.word(leader, b"srvr")
         assert "Proposal sizes" not in await stack.word(1, b"srvr")
+        assert "Session Sets (1)/(1):\n1 expire at" in await stack.word(leader, b"dump")
+        assert f"SessionTracker dump:\nGlobal Sessions(1):\n0x{zk.session_id:x}\t4000ms\nephemeral" in await stack.word(
+            1, b"dump"
+        )
         conf = await stack.word(2, b"conf")
         assert "serverId=2\n" in conf
         assert "electionPort=3888\nquorumPort=2888\n" in conf

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -15,6 +16,8 @@ from terzetto.testcluster.storage.disk import DiskOptions, DiskStorage
 
 from .histories import History, rebuild, replayed, rows, snapshot_pieces, start, take_snapshot
 from .power_loss import KILLED, LOST, OUTCOMES, Medium, matters, recorder
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="flushes are made in other ways elsewhere")
 
 _OPTIONS = DiskOptions(preallocation=1 << 13, replicated=True)
 
