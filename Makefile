@@ -75,7 +75,7 @@ docs: $(stamps)/docs
 	@echo "docs/_build/html/index.html"
 
 soak: $(stamps)/cli,test peers
-	$(venv_python) -m pytest -m soak $(ARGS)
+	$(venv_python) -m pytest -m soak -o faulthandler_timeout=3600 $(ARGS)
 
 bench: $(stamps)/bench peers
 	$(venv_python) -m tests.benchmarks $(ARGS)

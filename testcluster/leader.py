@@ -237,8 +237,6 @@ class Leading:
     def _choose_epoch(self) -> None:
         if self.phase != LeaderPhase.DISCOVERY or not self._local.config.has_quorum(self._waiting):
             return
-        if self._local.sid not in self._waiting:
-            return
         self.epoch = max(self._local.highest_epoch, self._local.accepted_epoch) + 1
         self._enter(LeaderPhase.PROMISE)
         self._proposals = Proposals(self._local.config, make_zxid(self.epoch, 0))

@@ -261,3 +261,16 @@ def test_a_silence_that_is_due_is_a_silence(heard_at: float, timeout: float) -> 
     liveness = Liveness(timeout)
     liveness.link_up(heard_at, timeout)
     assert liveness.silence(liveness.next_deadline(keepalive=False, blocked=True)) is not None
+
+
+async def test_a_pipeline_s_read_may_set_a_watch(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    told: list[WatchedEvent] = []
+    ensemble.realm.create("/a")
+    async with ensemble.open() as zk:
+        async with zk.pipeline() as pipeline:
+            listed = await pipeline.get_children("/a", told.append)
+        assert listed.result() == []
+        ensemble.realm.delete("/a")
+        await settle()
+        assert [event.path for event in told] == ["/a"]
+        assert (await drained(zk)).watches == 0

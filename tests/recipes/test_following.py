@@ -80,21 +80,32 @@ async def test_functions_of_either_kind_are_called(autojump_clock: MockClock) ->
     async def later(value: int) -> int:
         return value
 
-    assert await call_back(later, 1) == await call_back(lambda value: value, 1) == 1
+    def at_once(value: int) -> int:
+        return value
+
+    assert await call_back(later, 1) == await call_back(at_once, 1) == 1
 
 
 class _Callable:
     def method(self, a: int, b: int) -> None: ...
 
 
+def _optional(a: int, b: int, c: int = 0) -> None: ...
+
+
+def _any(*args: int) -> None: ...
+
+
+def _keyword(a: int, *, b: int) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("function", "two", "three"),
     [
-        (lambda a, b: None, True, False),
-        (lambda a, b, c=None: None, True, True),
-        (lambda *args: None, True, True),
+        (_optional, True, True),
+        (_any, True, True),
         (_Callable().method, True, False),
-        (lambda a, *, b: None, False, False),
+        (_keyword, False, False),
         (WatchedEvent, True, True),
     ],
 )

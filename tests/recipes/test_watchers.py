@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from terzetto.client import ConnectionLoss, KazooException, NoAuthError, NoNodeError, SessionExpiredError, ZooKeeper
+from terzetto.client import ConnectionLoss, KazooException, NoAuthError, NoNodeError, SessionExpiredError, ZnodeStat, ZooKeeper
 from terzetto.client.wire import Opcode
 from terzetto.recipes import ChildrenWatch, DataWatch, PatientChildrenWatch
 from tests.client.holdings import holdings
@@ -256,7 +256,7 @@ async def test_children_functions_get_what_they_ask_for(ensemble: MemoryEnsemble
         await zk.create("/a")
         async with (
             ChildrenWatch(zk, "/a", plain.append),
-            ChildrenWatch(zk, "/a", lambda *args: with_event.append(args), send_event=True),
+            ChildrenWatch(zk, "/a", lambda children, event: with_event.append((children, event)), send_event=True),
         ):
             await zk.create("/a/1")
             await until(lambda: len(plain) == len(with_event) == 2)

@@ -22,7 +22,7 @@ from .world import MILLISECOND, World
 _LENGTH = struct.Struct(">i")
 _REPLY = struct.Struct(">iqi")
 _DATA_KEYS = ("/a", "/b", "/c", "/d/x", "/d/y")
-_PARENTS = ("/a", "/d", "/q", "/")
+_PARENTS = ("/a", "/d", "/q", "/t0", "/")
 _PING_FRAME = o.PING.frame(o.PING_XID)
 PIPELINE_MAX = 6
 """Requests that a client has under way at most."""
@@ -278,6 +278,9 @@ class SimulatedClient:
             (self._create, 4),
             (self._create_ephemeral, 3),
             (self._create_sequential, 2),
+            (self._create_container, 1),
+            (self._create_with_ttl, 1),
+            (self._set_acl, 1),
             (self._set, 7),
             (self._delete, 2),
             (self._multi, 3),
@@ -334,6 +337,18 @@ class SimulatedClient:
 
     def _create_sequential(self) -> None:
         self.ask(o.CREATE, "/q/s", b"", OPEN_ACL_UNSAFE, self._random.choice((2, 3)))
+
+    def _create_container(self) -> None:
+        path = self._random.choice(("/t0", "/t0/x", "/t1"))
+        self.ask(o.CREATE_CONTAINER, path, b"", OPEN_ACL_UNSAFE, 4)
+
+    def _create_with_ttl(self) -> None:
+        path = self._random.choice(("/t0/y", "/t2", "/t3"))
+        self.ask(o.CREATE_TTL, path, self._data(), OPEN_ACL_UNSAFE, 5, self._random.randrange(1, 4000))
+
+    def _set_acl(self) -> None:
+        acl = self._random.choice((OPEN_ACL_UNSAFE, [*OPEN_ACL_UNSAFE, *OPEN_ACL_UNSAFE]))
+        self.ask(o.SET_ACL, self._random.choice(_DATA_KEYS), acl, -1)
 
     def _set(self) -> None:
         path = self._random.choice(_DATA_KEYS)

@@ -21,6 +21,7 @@ from .reference import Seen
 
 _encode_stat = codec(ExistsResponse).encode
 _IDENTITY_SIZE = 16
+_CREATES = (Opcode.CREATE, Opcode.CREATE2, Opcode.CREATE_CONTAINER, Opcode.CREATE_TTL)
 
 
 class Watched(NamedTuple):
@@ -137,11 +138,9 @@ class Observations:
             raise Violation("I18", f"{who}: answered {err}, but {show(zxid)} is {txn}")
         if err or value is None:
             return
-        stat = None
-        if asked.opcode in (Opcode.CREATE, Opcode.CREATE2) and value.path != txn.record.path:
+        if asked.opcode in _CREATES and value.path != txn.record.path:
             raise Violation("I18", f"{who}: made {value.path}, but {show(zxid)} is {txn}")
-        if asked.opcode in (Opcode.CREATE2, Opcode.SET_DATA):
-            stat = value.stat
+        stat = getattr(value, "stat", None)
         if stat is not None and _encode_stat(ExistsResponse(stat)) != self._seen(txn.record.path, zxid).stat:
             raise Violation("I18", f"{who}: answered {stat}, which {show(zxid)} did not make")
 

@@ -62,6 +62,9 @@ CLIENT_NODES = 100
 ROWS_AT_ONCE = 4
 """Znodes of a snapshot that leave before transactions may be applied again."""
 
+SWEEP_PAUSE = 700 * MILLISECOND
+"""Time between two looks for containers and TTL znodes to be removed."""
+
 SPINS_MAX = 100
 """Ticks in a row after which the next one may be due at once."""
 
@@ -156,7 +159,7 @@ class SimulatedServer:
         return Replica(
             self.sid,
             self.config,
-            settings=ServerSettings(server_id=self.sid, tick_ms=plan.tick_ms),
+            settings=ServerSettings(server_id=self.sid, tick_ms=plan.tick_ms, extended_types=True),
             peer_settings=PeerSettings(tick_ms=plan.tick_ms, init_limit=plan.init_limit, sync_limit=plan.sync_limit),
             tree=recovered.tree,
             history=History(
@@ -198,6 +201,7 @@ class SimulatedServer:
         self.replica = self._new_replica(recovered)
         self._call(self.replica.start, self.now_ms)
         self.network.started(self.sid)
+        self.world.after(SWEEP_PAUSE, self._sweep, self._life)
 
     def crash(self, *, silent: bool) -> None:
         """Its process dies."""
@@ -511,6 +515,11 @@ class SimulatedServer:
                     replica.receive(connection, b"", self.now_ms)
 
     # Time.
+
+    def _sweep(self, life: int) -> None:
+        if life == self._life:
+            self._call(lambda: self._running.sweep(self.wall_ms))
+            self.world.after(SWEEP_PAUSE, self._sweep, life)
 
     def _set_timer(self) -> None:
         replica = self.replica

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from terzetto.client.wire import Opcode
 from terzetto.testcluster.datatree import DataTree
 from terzetto.testcluster.storage.zxids import show
 
@@ -220,6 +221,9 @@ class Simulation:
         counts = Counter(self.nemesis.done)
         counts["transactions committed"] = len(ledger.reference.order)
         counts["leaders established"] = len(ledger.established)
+        kinds = Counter(txn.header.type for txn in ledger.reference.order)
+        counts["multis committed"] = kinds[Opcode.MULTI]
+        counts["containers and TTL znodes swept"] = kinds[Opcode.DELETE_CONTAINER]
         for server in self.servers.values():
             counts += server.counts
         for kind, count in self.observations.answers.items():

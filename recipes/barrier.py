@@ -1,0 +1,316 @@
+"""Barriers: one znode that stands in the way, and N members that begin together and end together.
+
+The znodes are kazoo's and Curator's, who agree here.
+
+In a double barrier the znode `ready` decides, not the number of members: whoever has seen it is through. It goes with
+the last member, in one transaction, so that no member misses it and no later round finds it; one that a group left
+behind when it died is removed by the next member that comes.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import uuid
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import TypeVar
+
+import trio
+
+from terzetto.client import (
+    ConnectionLoss,
+    EventType,
+    NodeExistsError,
+    NoNodeError,
+    SessionExpiredError,
+    SessionMovedError,
+    ThrottledOpError,
+    Transaction,
+    WatchedEvent,
+    ZnodeStat,
+    ZooKeeper,
+    ZookeeperError,
+)
+
+from ._following import in_any_session
+from ._znodes import (
+    ChangeWait,
+    delete_once,
+    encoded,
+    join,
+    make_path,
+    pause_if_throttled,
+    until_answered,
+    wait_deleted,
+)
+
+T = TypeVar("T")
+
+_READY = "ready"
+
+
+class Barrier:
+    """A barrier that somebody sets up and takes away: `await Barrier(zk, "/barriers/import").wait()`.
+
+    Args:
+        client: the client.
+        path: the znode. The barrier stands as long as it is there.
+    """
+
+    def __init__(self, client: ZooKeeper, path: str) -> None:
+        self.client = client
+        self.path = path
+
+    async def create(self) -> None:
+        """Sets it up; fine if it stands."""
+        await in_any_session(self.client, make_path, self.client, self.path, container=False)
+
+    async def remove(self) -> bool:
+        """Takes it away, this one and none that is set up after it. False: there was none."""
+        stat = await in_any_session(self.client, self.client.exists, self.path)
+        first, unsure = stat, False
+        while stat is not None and first is not None and stat.czxid == first.czxid:
+            try:
+                return await self.client.delete(self.path)
+            except NoNodeError:
+                return unsure
+            except (ConnectionLoss, SessionMovedError, ThrottledOpError, SessionExpiredError) as error:
+                if self.client.is_over:
+                    raise
+                unsure = unsure or error.outcome_unknown
+                await pause_if_throttled(error)
+            stat = await in_any_session(self.client, self._exists_now)
+        return first is not None
+
+    async def wait(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - kazoo's, with kazoo's result
+        """Waits until it is away. False: it stood for all of `timeout` seconds.
+
+        Lost connections and lost sessions do not end the wait. What was set up before the call is seen, whichever
+        server is asked: a quorum is, first.
+
+        Raises:
+            SessionExpiredError: the client is over (closed, or its only session lost).
+        """
+        with trio.move_on_after(float("inf") if timeout is None else timeout):
+            while True:
+                async with ChangeWait(self.client, self.path) as change:
+                    if await in_any_session(self.client, self._exists_now, change.told) is None:
+                        return True
+                    await change.happened()
+        return False
+
+    async def _exists_now(self, watch: Callable[[WatchedEvent], None] | None = None) -> ZnodeStat | None:
+        """`exists` on a server that knows what a quorum knew. A new session might find one that lags behind."""
+        while True:
+            session = self.client.session_id
+            await until_answered(self.client.sync, self.path, strict=True)
+            stat = await until_answered(self.client.exists, self.path, watch=watch)
+            if stat is not None or (session and self.client.session_id == session):
+                return stat
+
+
+class _Vanished(Exception):
+    """Our member's znode is gone, or its session."""
+
+
+class _ReadyWait(ChangeWait):
+    """Waits for `ready`; that it was created counts, though it may be gone again.
+
+    Attributes:
+        created: it was.
+    """
+
+    created = False
+
+    def told(self, event: WatchedEvent) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self.created = event.type == EventType.CREATED
+        super().told(event)
+
+
+class DoubleBarrier:
+    """N members begin together and end together: `async with DoubleBarrier(zk, "/barriers/epoch", 3): ...`.
+
+    Args:
+        client: the client.
+        path: the znode below which the members stand; made when it is missing.
+        num_clients: how many must have entered before any is let through.
+        identifier: who we are; the host's name and the process id if not given.
+
+    Attributes:
+        participating: entered, and not left.
+    """
+
+    def __init__(
+        self, client: ZooKeeper, path: str, num_clients: int, identifier: str | bytes | None = None
+    ) -> None:
+        if isinstance(num_clients, bool) or not isinstance(num_clients, int) or num_clients < 1:
+            raise ValueError(f"num_clients must be a positive int, not {num_clients!r}")
+        self.client = client
+        self.path = path
+        self.num_clients = num_clients
+        self.data = encoded(f"{socket.getfqdn()}-{os.getpid()}" if identifier is None else identifier)
+        self.participating = False
+        self._ready = join(path, _READY)
+        self._name = ""
+
+    async def enter(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - kazoo's shape
+        """Waits until `num_clients` members have entered. After a lost session it enters again, and goes on waiting.
+
+        Returns:
+            False: they had not within `timeout` seconds, and we do not take part.
+
+        Raises:
+            RuntimeError: this object has entered already.
+            SessionExpiredError: the client is over (closed, or its only session lost).
+        """
+        if self.participating or self._name:
+            raise RuntimeError(f"this object has entered {self.path} already; make one for each member")
+        self._name = uuid.uuid4().hex
+        try:
+            with trio.move_on_after(float("inf") if timeout is None else timeout):
+                while not self.participating:
+                    try:
+                        await self._take_place()
+                        await self._wait_ready()
+                        self.participating = True
+                    except _Vanished:
+                        pass
+                    except SessionExpiredError:
+                        if self.client.is_over:
+                            raise
+        finally:
+            if not self.participating:
+                self._withdraw()
+        return self.participating
+
+    async def leave(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - kazoo's shape
+        """Waits until all members who were there have left, or their sessions have ended. We have left in any case.
+
+        Returns:
+            False: some had not within `timeout` seconds, or we did not take part.
+
+        Raises:
+            SessionExpiredError: the client is over (closed, or its only session lost).
+        """
+        if not self.participating:
+            await trio.lowlevel.checkpoint()
+            return False
+        self.participating = False
+        left = False
+        try:
+            with trio.move_on_after(float("inf") if timeout is None else timeout):
+                names = await self._in_any_session(self._members)
+                # Whoever comes from here on belongs to another round.
+                round_ = set(names)
+                while names:
+                    await self._in_any_session(self._step_back, names)
+                    names = [name for name in await self._in_any_session(self._members) if name in round_]
+                left = True
+        finally:
+            if left:
+                self._name = ""
+            else:
+                self._withdraw()
+        return left
+
+    async def __aenter__(self) -> DoubleBarrier:
+        await self.enter()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            await self.leave()
+        elif self.participating:
+            # Who fails does not wait for the others, and they do not wait for us.
+            self.participating = False
+            self._withdraw()
+
+    def _withdraw(self) -> None:
+        if self._name and not self.client.is_over:
+            self.client.defer_delete(join(self.path, self._name))
+        self._name = ""
+
+    async def _in_any_session(self, call: Callable[..., Awaitable[T]], *args: object) -> T:
+        return await in_any_session(self.client, call, *args)
+
+    async def _members(self) -> list[str]:
+        """Names of all members, in order. A child that is no member counts in none of the implementations but here."""
+        try:
+            names = await until_answered(self.client.get_children, self.path)
+        except NoNodeError:
+            return []
+        return sorted(name for name in names if name != _READY)
+
+    # Entering ---------------------------------------------------------------------------------------------------------
+
+    async def _take_place(self) -> None:
+        """Our znode; and no `ready` that nobody is there for."""
+        zk, own = self.client, join(self.path, self._name)
+        while True:
+            try:
+                names = await until_answered(zk.get_children, self.path)
+                if names == [_READY]:
+                    await self._commit(lambda change: self._replace_ready(change, own))
+                else:
+                    await until_answered(zk.create, own, self.data, ephemeral=True)
+                return
+            except NodeExistsError:
+                return  # by a request whose reply was lost: nobody else has the name
+            except NoNodeError:
+                await make_path(zk, self.path, container=False)
+
+    def _replace_ready(self, change: Transaction, own: str) -> None:
+        change.create(own, self.data, ephemeral=True)
+        change.delete(self._ready)
+
+    async def _commit(self, fill: Callable[[Transaction], None]) -> None:
+        """A transaction, until it is answered; raises what made it fail."""
+
+        async def attempt() -> None:
+            async with self.client.transaction() as transaction:
+                fill(transaction)
+
+        await until_answered(attempt)
+
+    async def _wait_ready(self) -> None:
+        """Returns once the members are complete. Raises `_Vanished`: we are not among them any more."""
+        while True:
+            async with _ReadyWait(self.client, self._ready) as change:
+                if await until_answered(self.client.exists, self._ready, watch=change.told) is not None:
+                    return
+                names = await self._members()
+                if self._name not in names:
+                    raise _Vanished
+                if len(names) >= self.num_clients:
+                    with suppress(NodeExistsError):
+                        await until_answered(self.client.create, self._ready)
+                    return
+                await change.happened()
+                if change.created:
+                    return
+
+    # Leaving ----------------------------------------------------------------------------------------------------------
+
+    async def _step_back(self, names: list[str]) -> None:
+        """One step of the way out: the first stays until the others have gone, and takes `ready` along."""
+        own = join(self.path, self._name)
+        if self._name not in names:
+            await wait_deleted(self.client, join(self.path, names[0]))
+        elif names == [self._name]:
+            try:
+                await self._commit(lambda change: self._take_ready(change, own))
+            except NoNodeError:
+                # Somebody else took `ready`, or a request whose reply was lost took both.
+                await delete_once(self.client, own)
+        elif names[0] == self._name:
+            await wait_deleted(self.client, join(self.path, names[-1]))
+        else:
+            await delete_once(self.client, own)
+
+    def _take_ready(self, change: Transaction, own: str) -> None:
+        change.delete(own)
+        change.delete(self._ready)

@@ -1,0 +1,242 @@
+"""A znode that is kept in existence: Curator's PersistentNode and PersistentTtlNode.
+
+It is a registration, not an ownership: after a lost session, or when somebody deletes it, it is made again, and nobody
+is cancelled. Whose an ephemeral znode is, is told by its session.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from types import TracebackType
+
+import trio
+
+from terzetto.client import NodeExistsError, NoNodeError, PlainNursery, RolledBackError, ZnodeStat, ZooKeeper, ZookeeperError
+
+from ._following import Latest, in_any_session
+from ._znodes import ChangeWait, delete_once, join, make_path
+
+
+class PersistentNode:
+    """Keeps a znode in existence for the block: `async with PersistentNode(zk, "/hosts/a", b"data") as node:`.
+
+    It is there when the block begins, and is deleted when it ends. In between it is made again after a lost session and
+    when somebody deletes it; data that others write to it stays. An ephemeral znode of another session that is found at
+    the beginning is replaced in one transaction, so that a process which starts again does not wait for its own past.
+    One that takes the place later is left alone until it goes, so that two processes never fight.
+
+    Args:
+        client: the client.
+        path: the znode.
+        data: its data.
+        ephemeral: it goes with the session. If not, one that is there already is taken over with our data.
+        container: make missing parents as containers.
+    """
+
+    def __init__(
+        self, client: ZooKeeper, path: str, data: bytes = b"", *, ephemeral: bool = True, container: bool = True
+    ) -> None:
+        self.client = client
+        self.path = path
+        self.data = data
+        self._ephemeral = ephemeral
+        self._container = container
+        self._present = Latest(False)
+        self._nursery: PlainNursery | None = None
+        self._scope = trio.CancelScope()
+
+    @property
+    def is_present(self) -> bool:
+        """Whether our znode was there when the servers were last asked; they are asked at each change."""
+        return self._present.value
+
+    async def wait_present(self) -> None:
+        """Returns once it is there, at once if it is. A checkpoint."""
+        await trio.lowlevel.checkpoint()
+        while not self._present.value:
+            await self._present.wait_changed()
+
+    async def set_data(self, data: bytes) -> None:
+        """Other data, now and whenever it is made again. While the znode is missing, it is only kept for that."""
+        self.data = data
+        await trio.lowlevel.checkpoint()
+        if self._present.value:
+            with suppress(NoNodeError):
+                await in_any_session(self.client, self._write)
+
+    async def _write(self) -> None:
+        # In a session that has begun since, the znode is not ours until it has been made again, with these data.
+        stat = await self.client.exists(self.path)
+        if stat is not None and self._is_ours(stat):
+            await self.client.set(self.path, self.data)
+
+    def _is_ours(self, stat: ZnodeStat) -> bool:
+        return not self._ephemeral or stat.ephemeralOwner == self.client.session_id
+
+    # Keeping it -------------------------------------------------------------------------------------------------------
+
+    async def _begin(self) -> None:
+        """The znode is there, and ours."""
+        while True:
+            stat = await in_any_session(self.client, self.client.exists, self.path)
+            if stat is None:
+                await self._make()
+            elif self._is_ours(stat):
+                await in_any_session(self.client, self._write)
+                break
+            elif stat.ephemeralOwner == 0:
+                raise NodeExistsError("a znode that is not ephemeral has the place", path=self.path)
+            else:
+                await in_any_session(self.client, self._replace)
+        self._present.put(True)
+
+    async def _make(self) -> None:
+        try:
+            await in_any_session(self.client, self._create)
+        except NodeExistsError:
+            pass  # ours, by a request whose reply was lost, or somebody else's: the next look tells
+        except NoNodeError:
+            await self._make_parent()
+
+    async def _create(self) -> None:
+        await self.client.create(self.path, self.data, ephemeral=self._ephemeral)
+
+    async def _make_parent(self) -> None:
+        parent = self.path.rpartition("/")[0] or "/"
+        await in_any_session(self.client, lambda: make_path(self.client, parent, container=self._container))
+
+    async def _replace(self) -> None:
+        """The other session's znode goes and ours comes, at once or not at all."""
+        transaction = self.client.transaction()
+        transaction.delete(self.path)
+        transaction.create(self.path, self.data, ephemeral=self._ephemeral)
+        for result in await transaction.commit():
+            # Gone meanwhile, or made by somebody: the next look tells.
+            if isinstance(result, ZookeeperError) and not isinstance(result, (RolledBackError, NoNodeError, NodeExistsError)):
+                if result.code != -2:
+                    raise result
+
+    async def _keep(self) -> None:
+        with self._scope:
+            while True:
+                async with ChangeWait(self.client, self.path) as change:
+                    stat = await in_any_session(self.client, self.client.exists, self.path, watch=change.told)
+                    present = stat is not None and self._is_ours(stat)
+                    if present != self._present.value:
+                        self._present.put(present)
+                    if stat is not None:
+                        await change.happened()
+                        continue
+                await self._make()
+
+    # The block --------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> PersistentNode:
+        if self._nursery is not None:
+            raise RuntimeError("it is entered once; make another one")
+        self._nursery = PlainNursery()
+        try:
+            await self._begin()
+        except BaseException:
+            self._abandon()
+            raise
+        nursery = await self._nursery.__aenter__()
+        self._start(nursery)
+        return self
+
+    def _start(self, nursery: trio.Nursery) -> None:
+        nursery.start_soon(self._keep)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        assert self._nursery is not None
+        self._scope.cancel()
+        ended = False
+        try:
+            result = await self._nursery.__aexit__(kind, error, traceback)
+            if kind is None:
+                await self._remove()
+                ended = True
+            return result
+        finally:
+            self._present.put(False)
+            if not ended:
+                self._abandon()
+
+    async def _remove(self) -> None:
+        """Deletes the znode, if it is ours."""
+        if self._ephemeral:
+            stat = await in_any_session(self.client, self.client.exists, self.path)
+            if stat is None or not self._is_ours(stat):
+                return
+        await in_any_session(self.client, delete_once, self.client, self.path)
+
+    def _abandon(self) -> None:
+        """What `_remove` does, in the background."""
+        if not self.client.is_over:
+            self.client.defer_delete(self.path)
+
+
+class PersistentTtlNode(PersistentNode):
+    """A znode that outlives its maker, but not for long: kept like a `PersistentNode`, and stays when the block ends.
+
+    The znode is a container with one child, `<path>/touch`, which has a time to live and is written to after each half
+    of it. When nobody keeps it any more, the server deletes first the child, then the container. Needs TTL znodes on
+    the servers (3.5.3, `zookeeper.extendedTypesEnabled`).
+
+    Args:
+        client: the client.
+        path: the znode.
+        ttl: seconds that it may stay without its maker.
+        data: its data.
+        container: make missing parents as containers.
+    """
+
+    def __init__(
+        self, client: ZooKeeper, path: str, ttl: float, data: bytes = b"", *, container: bool = True
+    ) -> None:
+        if ttl <= 0:
+            raise ValueError(f"ttl must be more than 0 seconds, not {ttl}")
+        super().__init__(client, path, data, ephemeral=False, container=container)
+        self.ttl = ttl
+        self._touched = join(path, "touch")
+
+    async def _create(self) -> None:
+        await self.client.create(self.path, self.data, container=True)
+
+    async def _begin(self) -> None:
+        await super()._begin()
+        await self._touch()
+
+    async def _touch(self) -> None:
+        """The child is there, and has its whole time to live before it."""
+        while True:
+            try:
+                await in_any_session(self.client, self.client.set, self._touched, b"")
+                return
+            except NoNodeError:
+                pass
+            try:
+                await in_any_session(self.client, self.client.create, self._touched, b"", ttl=self.ttl)
+                return
+            except NodeExistsError:
+                return
+            except NoNodeError:
+                await self._make()
+
+    def _start(self, nursery: trio.Nursery) -> None:
+        super()._start(nursery)
+        nursery.start_soon(self._go_on_touching)
+
+    async def _go_on_touching(self) -> None:
+        with self._scope_of_touching:
+            while True:
+                await trio.sleep(self.ttl / 2)
+                await self._touch()
+
+    async def _remove(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def _abandon(self) -> None:
+        """It goes by itself."""
