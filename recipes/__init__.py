@@ -5,18 +5,49 @@ A recipe takes a client and uses nothing of `terzetto.client` but its public nam
 
 from __future__ import annotations
 
+from ._mirror import (
+    CachedZnode as CachedZnode,
+    ChangeKind as ChangeKind,
+    ZnodeChange as ZnodeChange,
+)
 from ._ownership import (
     GuardedTransaction as GuardedTransaction,
     Ownership as Ownership,
 )
+from ._service_json import (
+    ServiceInstance as ServiceInstance,
+    ServiceType as ServiceType,
+)
+from .atomic_long import (
+    AtomicChange as AtomicChange,
+    AtomicLong as AtomicLong,
+)
+from .barrier import (
+    Barrier as Barrier,
+    DoubleBarrier as DoubleBarrier,
+)
+from .cache import (
+    NodeData as NodeData,
+    TreeCache as TreeCache,
+    TreeEvent as TreeEvent,
+    ZnodeCache as ZnodeCache,
+    ZnodeChangeStream as ZnodeChangeStream,
+)
+from .config_watcher import (
+    ConfigTreeWatcher as ConfigTreeWatcher,
+    ConfigWatcher as ConfigWatcher,
+)
+from .counter import Counter as Counter
 from .election import (
     Election as Election,
     LeaderSelector as LeaderSelector,
 )
 from .errors import (
+    ConfigParseError as ConfigParseError,
     LayoutConflictError as LayoutConflictError,
     OwnershipLost as OwnershipLost,
 )
+from .group_member import GroupMember as GroupMember
 from .latch import LeaderLatch as LeaderLatch
 from .lease import (
     MultiNonBlockingLease as MultiNonBlockingLease,
@@ -32,6 +63,15 @@ from .multilock import (
     MultiLock as MultiLock,
     MultiOwnership as MultiOwnership,
 )
+from .persistent_node import (
+    PersistentNode as PersistentNode,
+    PersistentTtlNode as PersistentTtlNode,
+)
+from .queue import (
+    HeldItem as HeldItem,
+    LockingQueue as LockingQueue,
+    Queue as Queue,
+)
 from .revocation import (
     revoke as revoke,
     wait_revoked as wait_revoked,
@@ -39,6 +79,21 @@ from .revocation import (
 from .semaphore import (
     Semaphore as Semaphore,
     SemaphoreMutex as SemaphoreMutex,
+)
+from .service_registry import (
+    Choice as Choice,
+    RandomChoice as RandomChoice,
+    Registration as Registration,
+    RoundRobinChoice as RoundRobinChoice,
+    ServiceProvider as ServiceProvider,
+    ServiceRegistry as ServiceRegistry,
+    StickyChoice as StickyChoice,
+    WeightedChoice as WeightedChoice,
+)
+from .shared_value import (
+    SharedCount as SharedCount,
+    SharedValue as SharedValue,
+    Versioned as Versioned,
 )
 from .watchers import (
     ChildrenWatch as ChildrenWatch,
@@ -49,28 +104,63 @@ from .watchers import (
 )
 
 __all__ = [
+    "AtomicChange",
+    "AtomicLong",
+    "Barrier",
+    "CachedZnode",
+    "ChangeKind",
     "ChildrenWatch",
+    "Choice",
+    "ConfigParseError",
+    "ConfigTreeWatcher",
+    "ConfigWatcher",
+    "Counter",
     "DataWatch",
+    "DoubleBarrier",
     "Election",
+    "GroupMember",
     "GuardedTransaction",
+    "HeldItem",
     "LayoutConflictError",
     "LeaderLatch",
     "LeaderSelector",
     "Lock",
+    "LockingQueue",
     "MultiLock",
     "MultiNonBlockingLease",
     "MultiOwnership",
+    "NodeData",
     "NonBlockingLease",
     "Ownership",
     "OwnershipLost",
     "PatientChildrenWatch",
+    "PersistentNode",
+    "PersistentTtlNode",
+    "Queue",
+    "RandomChoice",
     "ReadLock",
+    "Registration",
+    "RoundRobinChoice",
     "Semaphore",
     "SemaphoreMutex",
+    "ServiceInstance",
+    "ServiceProvider",
+    "ServiceRegistry",
+    "ServiceType",
+    "SharedCount",
+    "SharedValue",
+    "StickyChoice",
+    "TreeCache",
+    "TreeEvent",
+    "Versioned",
     "WatchedChildren",
     "WatchedData",
+    "WeightedChoice",
     "WriteLock",
     "WriterOwnership",
+    "ZnodeCache",
+    "ZnodeChange",
+    "ZnodeChangeStream",
     "revoke",
     "wait_revoked",
 ]

@@ -5,8 +5,11 @@ A follower outlives its session. What it reads, it reads again in the next one; 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from inspect import Parameter, isawaitable, signature
+from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 import trio
@@ -16,6 +19,7 @@ from terzetto.client import SessionExpiredError, WatchedEvent, ZooKeeper
 from ._znodes import until_answered
 
 T = TypeVar("T")
+StandingT = TypeVar("StandingT", bound="Standing")
 
 
 async def in_any_session(zk: ZooKeeper, call: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
@@ -33,6 +37,29 @@ async def in_any_session(zk: ZooKeeper, call: Callable[..., Awaitable[T]], *args
         except SessionExpiredError:
             if zk.is_over:
                 raise
+
+
+class Standing(ABC):
+    """A recipe that works in the background of its block: `async with` it, once."""
+
+    _block: AbstractAsyncContextManager[None] | None = None
+
+    @abstractmethod
+    def _running(self) -> AbstractAsyncContextManager[None]:
+        """Works until it is left."""
+
+    async def __aenter__(self: StandingT) -> StandingT:  # noqa: PYI019 - Python 3.10 has no Self
+        if self._block is not None:
+            raise RuntimeError(f"a {type(self).__name__} is entered once; make another one")
+        self._block = self._running()
+        await self._block.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        assert self._block is not None
+        return await self._block.__aexit__(kind, error, traceback)
 
 
 class Rearmed:

@@ -1,15 +1,15 @@
 """A local copy of a tree of znodes, kept up to date by one persistent recursive watch (servers from 3.6 on).
 
 An event is only a reason to read the znode that it names: what the copy holds comes from reads, so the order of events
-and replies cannot bend it. After anything that may have hidden a change (a reconnect, a lost session, a full buffer) the
-whole tree is read again and compared by czxid and mzxid: a znode that was deleted and made again is another znode, also
-where its version and its children's names are the same. It knows nothing of what the znodes mean.
+and replies cannot bend it. After anything that may have hidden a change (a reconnect, a lost session, a full buffer)
+the whole tree is read again and compared by czxid and mzxid: a znode that was deleted and made again is another one,
+also where its version and its children's names are the same. It knows nothing of what the znodes mean.
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 import trio
@@ -19,8 +19,12 @@ from terzetto.client import (
     KazooState,
     NoAuthError,
     NoNodeError,
+    ReplyTooLargeError,
     Resync,
     SessionExpiredError,
+    SessionMovedError,
+    ThrottledOpError,
+    WatchedEvent,
     ZnodeStat,
     ZooKeeper,
 )
@@ -28,8 +32,10 @@ from terzetto.client import (
 from ._following import in_any_session
 from ._znodes import join, pause_if_throttled
 
+_PASSING = (ConnectionLoss, SessionExpiredError, SessionMovedError, ThrottledOpError)
 
-class Mirrored(NamedTuple):
+
+class CachedZnode(NamedTuple):
     """A znode of the copy.
 
     Attributes:
@@ -51,11 +57,11 @@ class ChangeKind(enum.Enum):
     REMOVED = "removed"
 
 
-class MirrorChange(NamedTuple):
+class ZnodeChange(NamedTuple):
     """One change of the copy: a REMOVED znode is as it was last."""
 
     kind: ChangeKind
-    znode: Mirrored
+    znode: CachedZnode
 
 
 class TreeMirror:
@@ -77,13 +83,13 @@ class TreeMirror:
         self,
         zk: ZooKeeper,
         path: str,
-        changed: Callable[[MirrorChange], object] = lambda _: None,
+        changed: Callable[[ZnodeChange], object] = lambda _: None,
         *,
         depth: int | None = None,
         told: Callable[[], object] = lambda: None,
     ) -> None:
         self.path = path
-        self.znodes: dict[str, Mirrored] = {}
+        self.znodes: dict[str, CachedZnode] = {}
         self.is_complete = False
         self._zk = zk
         self._changed = changed
@@ -117,17 +123,20 @@ class TreeMirror:
         self._zk.add_listener(self._state_changed)
         try:
             while True:
-                # Ends only when somebody removes the watches of the path.
-                async with self._zk.watch(self.path, recursive=True) as changes:
-                    await self._read_all()
-                    task_status.started()
-                    task_status = trio.TASK_STATUS_IGNORED
-                    async for item in changes:
-                        if isinstance(item, Resync):
-                            self._doubt()
-                            await self._read_all()
-                        else:
-                            await self._read_one(item.path)
+                try:
+                    # Ends only when somebody removes the watches of the path.
+                    async with self._zk.watch(self.path, recursive=True) as changes:
+                        await self._read_all()
+                        task_status.started()
+                        task_status = trio.TASK_STATUS_IGNORED
+                        async for item in changes:
+                            await self._look_at(item)
+                except ReplyTooLargeError:
+                    raise
+                except _PASSING as error:  # while the watch was being registered
+                    if self._zk.is_over:
+                        raise
+                    await pause_if_throttled(error)
         finally:
             self._zk.remove_listener(self._state_changed)
 
@@ -140,29 +149,37 @@ class TreeMirror:
             self._since = trio.current_time()
             self._told()
 
+    async def _look_at(self, item: WatchedEvent | Resync) -> None:
+        if isinstance(item, Resync):
+            self._doubt()
+            await self._read_all()
+        else:
+            await self._read_one(item.path)
+
     # Reading ----------------------------------------------------------------------------------------------------------
 
     async def _read_one(self, path: str) -> None:
-        if not self._covers(path):
+        if not self.covers(path) or (path != self.path and (path.rpartition("/")[0] or "/") not in self.znodes):
             return
         try:
             data, stat = await in_any_session(self._zk, self._zk.get, path)
         except (NoNodeError, NoAuthError):
             self._remove(path)
         else:
-            self._put(Mirrored(path, data, stat))
+            self._put(CachedZnode(path, data, stat))
         self._told()
 
     async def _read_all(self) -> None:
         """Reads the tree level by level, many requests at a time."""
         while True:
-            connection = self._zk.session_id
             found: set[str] = set()
             try:
                 level = [self.path]
                 while level:
                     level = await self._read_level(level, found)
-            except (ConnectionLoss, SessionExpiredError) as error:
+            except ReplyTooLargeError:
+                raise
+            except _PASSING as error:
                 if self._zk.is_over:
                     raise
                 await pause_if_throttled(error)
@@ -172,7 +189,7 @@ class TreeMirror:
             self._remove(path)
         self.is_complete = True
         # What went since the last look comes as another item to look at.
-        if self._zk.connected and self._zk.session_id == connection:
+        if self._zk.connected:
             self._since = None
         self._told()
 
@@ -186,7 +203,7 @@ class TreeMirror:
         for path, got, listed in handles:
             try:
                 data, stat = got.result()
-                self._put(Mirrored(path, data, stat))
+                self._put(CachedZnode(path, data, stat))
                 found.add(path)
                 below += [join(path, name) for name in listed.result()] if listed is not None else []
             except (NoNodeError, NoAuthError):
@@ -200,7 +217,8 @@ class TreeMirror:
         prefix = "/" if self.path == "/" else self.path + "/"
         return path.count("/", len(prefix)) + 1 if path.startswith(prefix) else -1
 
-    def _covers(self, path: str) -> bool:
+    def covers(self, path: str) -> bool:
+        """Whether a path belongs to the copy, if it exists."""
         level = self._level(path)
         return level >= 0 and (self._depth is None or level <= self._depth)
 
@@ -209,7 +227,7 @@ class TreeMirror:
 
     # The copy ---------------------------------------------------------------------------------------------------------
 
-    def _put(self, znode: Mirrored) -> None:
+    def _put(self, znode: CachedZnode) -> None:
         before = self.znodes.get(znode.path)
         if before is not None and before.stat.czxid != znode.stat.czxid:
             self._remove(znode.path)
@@ -219,9 +237,9 @@ class TreeMirror:
             if znode.path != self.path:
                 parent, _, name = znode.path.rpartition("/")
                 self._children.setdefault(parent or "/", set()).add(name)
-            self._changed(MirrorChange(ChangeKind.ADDED, znode))
+            self._changed(ZnodeChange(ChangeKind.ADDED, znode))
         elif before.stat.mzxid != znode.stat.mzxid:
-            self._changed(MirrorChange(ChangeKind.UPDATED, znode))
+            self._changed(ZnodeChange(ChangeKind.UPDATED, znode))
 
     def _remove(self, path: str) -> None:
         """Takes a znode out of the copy, those below it first."""
@@ -233,9 +251,4 @@ class TreeMirror:
             return
         parent, _, name = path.rpartition("/")
         self._children.get(parent or "/", set()).discard(name)
-        self._changed(MirrorChange(ChangeKind.REMOVED, gone))
-
-
-def newest(znodes: Iterable[Mirrored]) -> int:
-    """The newest transaction that any of them shows, 0 without any."""
-    return max((znode.stat.mzxid for znode in znodes), default=0)
+        self._changed(ZnodeChange(ChangeKind.REMOVED, gone))

@@ -86,7 +86,6 @@ class Ownership:
         self._reason: str | None = None
         # Begun and not ended: the proof is kept, and what happens to it counts.
         self._active = False
-        self._is_watched = False
         # While one znode takes the place of another, both may be there.
         self._spare: str | None = None
         # Never entered by anyone: trio keeps its deadline, so that a proof that ran out once stays run out.
@@ -167,7 +166,7 @@ class Ownership:
         Args:
             is_watched: a watch that calls `watcher()` has been set.
         """
-        self._active, self._is_watched = True, is_watched
+        self._active = True
         if not self._is_ephemeral:
             return True
         if self._terms.proof == "quorum":
@@ -175,7 +174,7 @@ class Ownership:
         if self._terms != Terms():
             self.client.add_listener(self._state_changed)
         try:
-            await self._prove()
+            await self._prove(is_watched)
         except (NoNodeError, SessionExpiredError):
             self.abandon()
             return False
@@ -187,8 +186,9 @@ class Ownership:
             return False
         return True
 
-    async def _prove(self) -> None:
-        await self._watch_znode()
+    async def _prove(self, is_watched: bool) -> None:
+        if not is_watched:
+            await self._watch_znode()
         while (
             self._terms.proof == "quorum" and self._proof.remaining() < self.client.session_timeout * PROOF_LEFT_SHARE
         ):
@@ -204,7 +204,6 @@ class Ownership:
 
     async def _watch_znode(self) -> None:
         await until_answered(self.client.get_children, self.znode, watch=self.watcher())
-        self._is_watched = True
 
     def watcher(self) -> Callable[[WatchedEvent], None]:
         """What a watch on the children of the znode calls.

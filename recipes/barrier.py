@@ -31,7 +31,6 @@ from terzetto.client import (
     WatchedEvent,
     ZnodeStat,
     ZooKeeper,
-    ZookeeperError,
 )
 
 from ._following import in_any_session
@@ -82,7 +81,7 @@ class Barrier:
                 unsure = unsure or error.outcome_unknown
                 await pause_if_throttled(error)
             stat = await in_any_session(self.client, self._exists_now)
-        return first is not None
+        return unsure
 
     async def wait(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - kazoo's, with kazoo's result
         """Waits until it is away. False: it stood for all of `timeout` seconds.
@@ -124,8 +123,8 @@ class _ReadyWait(ChangeWait):
 
     created = False
 
-    def told(self, event: WatchedEvent) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        self.created = event.type == EventType.CREATED
+    def told(self, event: object) -> None:
+        self.created = isinstance(event, WatchedEvent) and event.type == EventType.CREATED
         super().told(event)
 
 
@@ -142,9 +141,7 @@ class DoubleBarrier:
         participating: entered, and not left.
     """
 
-    def __init__(
-        self, client: ZooKeeper, path: str, num_clients: int, identifier: str | bytes | None = None
-    ) -> None:
+    def __init__(self, client: ZooKeeper, path: str, num_clients: int, identifier: str | bytes | None = None) -> None:
         if isinstance(num_clients, bool) or not isinstance(num_clients, int) or num_clients < 1:
             raise ValueError(f"num_clients must be a positive int, not {num_clients!r}")
         self.client = client
@@ -279,7 +276,8 @@ class DoubleBarrier:
     async def _wait_ready(self) -> None:
         """Returns once the members are complete. Raises `_Vanished`: we are not among them any more."""
         while True:
-            async with _ReadyWait(self.client, self._ready) as change:
+            change = _ReadyWait(self.client, self._ready)
+            async with change:
                 if await until_answered(self.client.exists, self._ready, watch=change.told) is not None:
                     return
                 names = await self._members()

@@ -42,3 +42,22 @@ class LayoutConflictError(KazooException):
 
     def __str__(self) -> str:
         return f"{self.path} is in use by {self.name!r}, which is not a contender of the layout {self.layout!r}"
+
+
+class ConfigParseError(KazooException):
+    """A configuration's data could not be parsed; what the parser raised is the cause.
+
+    Attributes:
+        path: the znode.
+        version: version of its data.
+        reason: what the parser raised, as text.
+    """
+
+    def __init__(self, path: str, version: int, reason: object) -> None:
+        super().__init__(path, version, str(reason))
+        self.path = path
+        self.version = version
+        self.reason = str(reason)
+
+    def __str__(self) -> str:
+        return f"version {self.version} of {self.path} cannot be parsed: {self.reason}"

@@ -6,18 +6,29 @@ is cancelled. Whose an ephemeral znode is, is told by its session.
 
 from __future__ import annotations
 
-from contextlib import suppress
-from types import TracebackType
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import trio
 
-from terzetto.client import NodeExistsError, NoNodeError, PlainNursery, RolledBackError, ZnodeStat, ZooKeeper, ZookeeperError
+from terzetto.client import (
+    NodeExistsError,
+    NoNodeError,
+    PlainNursery,
+    RolledBackError,
+    RuntimeInconsistency,
+    ZnodeStat,
+    ZooKeeper,
+    ZookeeperError,
+)
 
-from ._following import Latest, in_any_session
+from ._following import Latest, Standing, in_any_session
 from ._znodes import ChangeWait, delete_once, join, make_path
 
+_OVERTAKEN = (RolledBackError, RuntimeInconsistency, NoNodeError, NodeExistsError)
 
-class PersistentNode:
+
+class PersistentNode(Standing):
     """Keeps a znode in existence for the block: `async with PersistentNode(zk, "/hosts/a", b"data") as node:`.
 
     It is there when the block begins, and is deleted when it ends. In between it is made again after a lost session and
@@ -42,8 +53,8 @@ class PersistentNode:
         self._ephemeral = ephemeral
         self._container = container
         self._present = Latest(False)
-        self._nursery: PlainNursery | None = None
-        self._scope = trio.CancelScope()
+        # From the sending of a create on, until a look shows that nothing or something else is there.
+        self._may_be_ours = False
 
     @property
     def is_present(self) -> bool:
@@ -75,28 +86,41 @@ class PersistentNode:
 
     # Keeping it -------------------------------------------------------------------------------------------------------
 
+    async def _look(self, change: ChangeWait | None = None) -> ZnodeStat | None:
+        """The znode's Stat, `None` without one; and whether it is ours."""
+        told = None if change is None else change.told
+        stat = await in_any_session(self.client, self.client.exists, self.path, watch=told)
+        self._may_be_ours = stat is not None and self._is_ours(stat)
+        return stat
+
     async def _begin(self) -> None:
         """The znode is there, and ours."""
         while True:
-            stat = await in_any_session(self.client, self.client.exists, self.path)
+            stat = await self._look()
             if stat is None:
-                await self._make()
-            elif self._is_ours(stat):
+                if await self._make():
+                    break
+            elif self._may_be_ours:
                 await in_any_session(self.client, self._write)
                 break
             elif stat.ephemeralOwner == 0:
                 raise NodeExistsError("a znode that is not ephemeral has the place", path=self.path)
             else:
+                self._may_be_ours = True
                 await in_any_session(self.client, self._replace)
         self._present.put(True)
 
-    async def _make(self) -> None:
+    async def _make(self) -> bool:
+        """Whether it was made now; if not, the next look tells why."""
+        self._may_be_ours = True
         try:
             await in_any_session(self.client, self._create)
         except NodeExistsError:
-            pass  # ours, by a request whose reply was lost, or somebody else's: the next look tells
+            return False  # ours, by a request whose reply was lost, or somebody else's
         except NoNodeError:
             await self._make_parent()
+            return False
+        return True
 
     async def _create(self) -> None:
         await self.client.create(self.path, self.data, ephemeral=self._ephemeral)
@@ -107,74 +131,56 @@ class PersistentNode:
 
     async def _replace(self) -> None:
         """The other session's znode goes and ours comes, at once or not at all."""
+        stat = await self.client.exists(self.path)
+        if stat is None or self._is_ours(stat):
+            return  # gone meanwhile, or an earlier attempt did it
         transaction = self.client.transaction()
         transaction.delete(self.path)
         transaction.create(self.path, self.data, ephemeral=self._ephemeral)
         for result in await transaction.commit():
-            # Gone meanwhile, or made by somebody: the next look tells.
-            if isinstance(result, ZookeeperError) and not isinstance(result, (RolledBackError, NoNodeError, NodeExistsError)):
-                if result.code != -2:
-                    raise result
+            if isinstance(result, ZookeeperError) and not isinstance(result, _OVERTAKEN):
+                raise result
 
     async def _keep(self) -> None:
-        with self._scope:
-            while True:
-                async with ChangeWait(self.client, self.path) as change:
-                    stat = await in_any_session(self.client, self.client.exists, self.path, watch=change.told)
-                    present = stat is not None and self._is_ours(stat)
-                    if present != self._present.value:
-                        self._present.put(present)
-                    if stat is not None:
-                        await change.happened()
-                        continue
-                await self._make()
+        while True:
+            async with ChangeWait(self.client, self.path) as change:
+                stat = await self._look(change)
+                if self._may_be_ours != self._present.value:
+                    self._present.put(self._may_be_ours)
+                if stat is not None:
+                    await change.happened()
+                    continue
+            await self._make()
 
     # The block --------------------------------------------------------------------------------------------------------
 
-    async def __aenter__(self) -> PersistentNode:
-        if self._nursery is not None:
-            raise RuntimeError("it is entered once; make another one")
-        self._nursery = PlainNursery()
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[None]:
+        removed = False
         try:
             await self._begin()
-        except BaseException:
-            self._abandon()
-            raise
-        nursery = await self._nursery.__aenter__()
-        self._start(nursery)
-        return self
-
-    def _start(self, nursery: trio.Nursery) -> None:
-        nursery.start_soon(self._keep)
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        assert self._nursery is not None
-        self._scope.cancel()
-        ended = False
-        try:
-            result = await self._nursery.__aexit__(kind, error, traceback)
-            if kind is None:
-                await self._remove()
-                ended = True
-            return result
+            async with PlainNursery() as nursery:
+                nursery.start_soon(self._keep)
+                try:
+                    yield
+                finally:
+                    nursery.cancel_scope.cancel()
+            await self._remove()
+            removed = True
         finally:
             self._present.put(False)
-            if not ended:
+            if not removed:
                 self._abandon()
 
     async def _remove(self) -> None:
         """Deletes the znode, if it is ours."""
-        if self._ephemeral:
-            stat = await in_any_session(self.client, self.client.exists, self.path)
-            if stat is None or not self._is_ours(stat):
-                return
-        await in_any_session(self.client, delete_once, self.client, self.path)
+        await self._look()
+        if self._may_be_ours:
+            await in_any_session(self.client, delete_once, self.client, self.path)
 
     def _abandon(self) -> None:
         """What `_remove` does, in the background."""
-        if not self.client.is_over:
+        if self._may_be_ours and not self.client.is_over:
             self.client.defer_delete(self.path)
 
 
@@ -193,9 +199,7 @@ class PersistentTtlNode(PersistentNode):
         container: make missing parents as containers.
     """
 
-    def __init__(
-        self, client: ZooKeeper, path: str, ttl: float, data: bytes = b"", *, container: bool = True
-    ) -> None:
+    def __init__(self, client: ZooKeeper, path: str, ttl: float, data: bytes = b"", *, container: bool = True) -> None:
         if ttl <= 0:
             raise ValueError(f"ttl must be more than 0 seconds, not {ttl}")
         super().__init__(client, path, data, ephemeral=False, container=container)
@@ -225,15 +229,15 @@ class PersistentTtlNode(PersistentNode):
             except NoNodeError:
                 await self._make()
 
-    def _start(self, nursery: trio.Nursery) -> None:
-        super()._start(nursery)
-        nursery.start_soon(self._go_on_touching)
+    async def _keep(self) -> None:
+        async with PlainNursery() as nursery:
+            nursery.start_soon(self._go_on_touching)
+            await super()._keep()
 
     async def _go_on_touching(self) -> None:
-        with self._scope_of_touching:
-            while True:
-                await trio.sleep(self.ttl / 2)
-                await self._touch()
+        while True:
+            await trio.sleep(self.ttl / 2)
+            await self._touch()
 
     async def _remove(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -100,6 +100,7 @@ class Election:
         self._received: dict[int, _Heard] = {}
         self._settled: dict[int, _Heard] = {}
         self._asking: dict[int, None] = {}
+        self._absent: set[int] = set()
         self._sends: list[tuple[int, Notification]] = []
         self._pause_ms = RESEND_FIRST_MS
         self._resend_ms: int | None = None
@@ -124,6 +125,7 @@ class Election:
         self.vote = self._own
         self._received.clear()
         self._settled.clear()
+        self._absent.clear()
         self._decide_ms = None
         self._pause_ms = RESEND_FIRST_MS
         self._resend_ms = now_ms + self._pause_ms
@@ -135,6 +137,7 @@ class Election:
         looking = notification.state is ServerState.LOOKING
         if sender == self.sid:
             return
+        self._absent.discard(sender)
         if not self._config.is_voter(sender):
             self._answer_stranger(sender, looking=looking)
         elif self.state is not ServerState.LOOKING:
@@ -145,6 +148,12 @@ class Election:
                 self._count_looking(sender, notification, now_ms)
             elif notification.state is not ServerState.OBSERVING:
                 self._count_settled(sender, notification)
+
+    def absent(self, sid: int, now_ms: int) -> None:
+        """A voter's machine says that no server listens there: nobody needs to wait for its vote until it speaks."""
+        if self.state is ServerState.LOOKING and self.elected is None:
+            self._absent.add(sid)
+            self._conclude(now_ms)
 
     def tick(self, now_ms: int) -> None:
         """Time has passed."""
@@ -238,11 +247,11 @@ class Election:
         self._broadcast()
 
     def _conclude(self, now_ms: int) -> None:
-        """Decides when every voter agrees; when a quorum does, lets others have their say first."""
-        agreeing = [sid for sid, heard in self._received.items() if heard.vote == self.vote]
+        """Decides when every voter agrees that is there; when a quorum does, lets others have their say first."""
+        agreeing = {sid for sid, heard in self._received.items() if heard.vote == self.vote}
         if not self._config.has_quorum(agreeing):
             self._decide_ms = None
-        elif len(agreeing) == len(self._config.voters):
+        elif self._config.voters <= agreeing | self._absent:
             self._decide(self.vote)
         elif self._decide_ms is None:
             self._decide_ms = now_ms + FINALIZE_MS

@@ -79,6 +79,7 @@ class ElectionPort:
         addresses: the election addresses of every server of the configuration, this one too.
         transport: dials them.
         take: called with the sender's sid and each message; a sender without an id of its own gets a negative one.
+        refused: called with the sid of a server that does not listen, as its machine says.
         handshake_timeout: seconds that a hello may take.
         gate: what to wait for before anything is done, None while the server is not paused.
     """
@@ -89,6 +90,7 @@ class ElectionPort:
         addresses: Mapping[int, Sequence[Endpoint]],
         transport: Transport,
         take: Callable[[int, bytes], None],
+        refused: Callable[[int], None],
         *,
         handshake_timeout: float,
         gate: Gate,
@@ -97,6 +99,7 @@ class ElectionPort:
         self._addresses = addresses
         self._transport = transport
         self._take = take
+        self._refused = refused
         self._handshake_timeout = handshake_timeout
         self._gate = gate
         self._hello = encode_hello(Hello(sid, tuple((place.host, place.port) for place in addresses[sid])))
@@ -230,8 +233,10 @@ class ElectionPort:
         kept: Connection | None = None
         try:
             while True:
-                connection = await self._dial_once(route)
+                connection, is_refused = await self._dial_once(route)
                 await self._pass_gate()
+                if is_refused and route.wire is None:
+                    self._refused(sid)
                 if connection is not None and route.wire is None and sid <= self._sid:
                     kept = connection
                     break
@@ -247,8 +252,9 @@ class ElectionPort:
             route.dialling = False
         await self._serve_wire(sid, route, kept, b"")
 
-    async def _dial_once(self, route: _Route) -> Connection | None:
-        """A connection on which the hello was sent; None when it cannot be had."""
+    async def _dial_once(self, route: _Route) -> tuple[Connection | None, bool]:
+        """A connection on which the hello was sent, None when it cannot be had; and whether it was refused."""
+        refusals = 0
         for place in route.addresses:
             connection: Connection | None = None
             try:
@@ -257,12 +263,13 @@ class ElectionPort:
                         connection = await self._transport.dial(address)
                         # In one piece: ZooKeeper reads it with a single call.
                         await connection.send(self._hello)
-                        return connection
+                        return connection, False
             except _LOST as error:
+                refusals += connection is None and isinstance(error, ConnectionRefusedError)
                 _log.debug("server %d cannot reach %s: %s", self._sid, place, error)
             if connection is not None:
                 await _close(connection)
-        return None
+        return None, refusals == len(route.addresses)
 
     # -- a connection that counts
 

@@ -56,6 +56,7 @@ class Member:
 
     Attributes:
         server: the server of this life, None while there is none.
+        lives: whether a life has begun that has not ended; from before there is a server.
         ended: set when this life has ended.
         failure: what ended the last life by itself.
     """
@@ -74,6 +75,7 @@ class Member:
         self.memory = MemoryStorage() if config.data_dir is None else None
         self.port = port
         self.server: ZooKeeperServer | None = None
+        self.lives = False
         self.ended = trio.Event()
         self.failure: BaseException | None = None
         self.end = "was not started"
@@ -83,9 +85,11 @@ class Member:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """One life. A failure is kept for those who ask, and does not touch the other servers."""
+        self.lives = True
         self.ended, self.failure = trio.Event(), None
         self.end = "has stopped"
         server: ZooKeeperServer | None = None
+        is_told = False
         try:
             storage: Storage = self.memory or open_storage(self.config)
             server = self.server = ZooKeeperServer(
@@ -97,6 +101,7 @@ class Member:
             )
             async with PlainNursery() as nursery:
                 await nursery.start(server.run)
+                is_told = True
                 task_status.started()
         except (KazooException, OSError) as error:
             # Anything else is a bug, which ends the whole ensemble and reaches whoever asks next.
@@ -104,23 +109,28 @@ class Member:
             self.end = f"failed: {error}"
             if server is not None and server.has_served:
                 _log.error("server %d failed", self.sid, exc_info=error)
-            task_status.started()
+            if not is_told:
+                task_status.started()
         finally:
             self.server = None
+            self.lives = False
             self.ended.set()
             self._on_change()
 
     @property
     def is_serving(self) -> bool:
         """Whether its clients are served; those of a paused server are not."""
-        return self.server is not None and self.server.is_serving and self.server.gate() is None
+        # Also asked by other threads, between any two of whose steps the server may be gone.
+        server = self.server
+        return server is not None and server.is_serving and server.gate() is None
 
     @property
     def leads(self) -> bool:
         """Whether it orders writes: as a leader with a quorum, or alone."""
-        if self.server is None or not self.is_serving:
+        server = self.server
+        if server is None or not self.is_serving:
             return False
-        role = self.server.role
+        role = server.role
         return role is None or role.state is ServerState.LEADING
 
     def describe(self) -> str:
@@ -219,11 +229,15 @@ class Embedded:
 
     async def _start(self, sid: int) -> None:
         member = self.member(sid)
-        if member.server is not None:
+        if member.lives:
             raise EnsembleError(f"server {sid} is running already")
+        # At once: who asks again before it has begun must not get a second life on the same data.
+        member.lives = True
         await self._bounded(lambda: self.nursery.start(member.run), START_TIMEOUT, f"server {sid} does not start")
         if member.failure is not None:
             raise EnsembleError(f"server {sid} does not start: {member.failure}") from member.failure
+        if member.server is None or member.server.has_ended:
+            raise EnsembleError(f"server {sid} does not start: it {member.end} meanwhile")
 
     async def kill(self, sid: int) -> None:
         """Ends a server as SIGKILL does."""
@@ -264,9 +278,9 @@ class Embedded:
     async def heal(self, within: float) -> None:
         """Starts what is down, resumes what is paused, and waits until every server serves."""
         for sid, member in self.members.items():
-            if member.server is None:
+            if not member.lives:
                 await self._start(sid)
-            else:
+            elif member.server is not None:
                 member.server.resume()
         self.changed()
         await self.wait_serving(within)
@@ -370,5 +384,6 @@ class Embedded:
 
 
 def _epoch(member: Member) -> int:
-    role = None if member.server is None else member.server.role
+    server = member.server
+    role = None if server is None else server.role
     return 0 if role is None else role.epoch

@@ -185,6 +185,10 @@ class Ensemble(_Shown):
     async def _call(self, function: Callable[..., Awaitable[_T]], *args: object) -> _T:
         return await trio.to_thread.run_sync(lambda: self._loop.call(function, *args), abandon_on_cancel=True)
 
+    async def _call_to_the_end(self, function: Callable[..., Awaitable[_T]], *args: object) -> _T:
+        # For what somebody has to take back: were it abandoned, it would happen all the same and stay.
+        return await trio.to_thread.run_sync(lambda: self._loop.call(function, *args))
+
     async def wait_serving(self, within: float = START_TIMEOUT) -> None:
         """Waits until every server serves that was not killed, stopped or paused, for at most `within` seconds."""
         await self._call(self._loop.embedded.wait_serving, within)
@@ -238,7 +242,7 @@ class Ensemble(_Shown):
             one_way: cuts only what the first group sends to the second.
             servers_only: False cuts the servers of the first group off from all clients as well.
         """
-        cut = await self._call(self._loop.embedded.cut, one, other, one_way, servers_only)
+        cut = await self._call_to_the_end(self._loop.embedded.cut, one, other, one_way, servers_only)
         try:
             yield
         finally:
@@ -248,7 +252,7 @@ class Ensemble(_Shown):
     @asynccontextmanager
     async def slow_links(self, delay: float, one: Group, other: Group) -> AsyncIterator[None]:
         """Makes everything between two groups of servers arrive `delay` seconds later while the block runs."""
-        await self._call(self._loop.embedded.slow, delay, one, other)
+        await self._call_to_the_end(self._loop.embedded.slow, delay, one, other)
         try:
             yield
         finally:

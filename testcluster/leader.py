@@ -557,6 +557,11 @@ class Leading:
         return list(self._links.values())
 
     @property
+    def has_served(self) -> bool:
+        """Whether it was established."""
+        return self.phase == LeaderPhase.BROADCAST
+
+    @property
     def links(self) -> list[int]:
         """All links, to be hung up when the role is over."""
         return list(self._links)

@@ -1,14 +1,15 @@
 """The leader's duties: every write gets its transaction here, every session its judgement, every sync its proof.
 
-Decides in which order the writes of the whole ensemble happen (as they arrive), and when a sync is answered: when what
-was proposed before it is applied, and a quorum has followed this leader since it came. ZooKeeper's leader skips the
-second, so that a deposed one which has not noticed answers with old data. How a proposal becomes committed is the
-peer's business.
+Decides in which order the writes of the whole ensemble happen (as they arrive), and when a sync is answered, or a
+client told that its session is over: when what was proposed before is applied, and a quorum has followed this leader
+since. ZooKeeper's leader skips the second, so that a deposed one which has not noticed answers with old data, and ends
+sessions that are alive. How a proposal becomes committed is the peer's business.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 from terzetto.client.errors import WireError
@@ -16,7 +17,7 @@ from terzetto.client.values import Id
 from terzetto.client.wire.operations import Opcode
 
 from .codes import UNIMPLEMENTED
-from .connection import Connection, Request
+from .connection import Connection, Phase, Request
 from .duties import Duties
 from .messages import (
     PacketType,
@@ -49,13 +50,12 @@ class Learner(NamedTuple):
     sid: int
 
 
-class _Sync(NamedTuple):
-    """A sync that waits: for a transaction, for a proof of leadership."""
+class _Answer(NamedTuple):
+    """An answer that waits: for a transaction, for a proof of leadership."""
 
     zxid: int
     round: int
-    request: Request | None
-    link: int
+    give: Callable[[int], None]
 
 
 class LeaderDuties(Duties):
@@ -81,9 +81,10 @@ class LeaderDuties(Duties):
         self.preparer = Preparer(processor.tree, self.sessions, processor.access, settings)
         self.preparer.last_zxid = epoch << 32
         self._learners: dict[int, Learner] = {}
-        self._new_syncs: list[tuple[int, Request | None, int]] = []
+        # What only a leader may say, with the transaction that must be applied before, until its proof is asked for.
+        self._new_answers: list[tuple[int, Callable[[int], None]]] = []
         # Invariant: zxids and rounds only grow along the queue.
-        self._syncs: deque[_Sync] = deque()
+        self._answers: deque[_Answer] = deque()
         self._confirmed = -1
 
     # Clients of this server.
@@ -95,22 +96,38 @@ class LeaderDuties(Duties):
     def resume_session(self, connection: Connection, session_id: int, timeout_ms: int, now_ms: int) -> None:
         """See `Duties`."""
         session = self.sessions.reopen(session_id, timeout_ms, now_ms, self.processor)
-        self.processor.welcome(connection, session, now_ms)
+        if session is not None:
+            self.processor.welcome(connection, session, now_ms)
+            return
+
+        def refuse(now_ms: int) -> None:
+            if connection.phase is Phase.HANDSHAKING:
+                self.processor.welcome(connection, None, now_ms)
+
+        self._answer_proved(refuse)
+
+    def _answer_proved(self, give: Callable[[int], None]) -> None:
+        """Answers once everything proposed by now is applied, and a quorum has followed since now.
+
+        So is a sync answered, and a session called over: one that was made after this leader was deposed is not known
+        here, and the end of another one may never be committed.
+        """
+        self._new_answers.append((self.preparer.last_zxid, give))
 
     def order(self, request: Request, now_ms: int, wall_ms: int) -> None:
         """See `Duties`."""
         if request.opcode == Opcode.SYNC:
-            self._new_syncs.append((self.preparer.last_zxid, request, 0))
+            self._answer_proved(lambda now_ms: self.processor.complete_sync(request, now_ms))
         else:
             self._peer.propose(self.preparer.prepare(request, wall_ms), now_ms)
 
     def ordered(self, now_ms: int) -> None:
         """See `Duties`."""
-        if self._new_syncs:
+        if self._new_answers:
             # One question for all: whoever follows when it is answered, followed after each of them had come.
             round_number = self._peer.confirm_leadership(now_ms)
-            self._syncs.extend(_Sync(zxid, round_number, request, link) for zxid, request, link in self._new_syncs)
-            self._new_syncs.clear()
+            self._answers.extend(_Answer(zxid, round_number, give) for zxid, give in self._new_answers)
+            self._new_answers.clear()
 
     # Learners.
 
@@ -129,20 +146,25 @@ class LeaderDuties(Duties):
             self._order_forwarded(learner, packet, now_ms, wall_ms)
         elif packet.type == PacketType.REVALIDATE:
             session_id, timeout_ms = decode_revalidation(packet.data)
-            session = self.sessions.reopen(session_id, timeout_ms, now_ms, learner)
-            reply = encode_revalidation_reply(RevalidationReply(session_id, session is not None))
-            self._peer.send_down(link, QuorumPacket(PacketType.REVALIDATE, -1, reply))
+            if self.sessions.reopen(session_id, timeout_ms, now_ms, learner) is not None:
+                self._judge(link, session_id, valid=True)
+            else:
+                self._answer_proved(lambda _: self._judge(link, session_id, valid=False))
         elif packet.type == PacketType.PING:
             for session_id, _ in decode_touches(packet.data):
                 session = self.sessions.sessions.get(session_id)
                 if session is not None:
                     self.sessions.touch(session, now_ms)
 
+    def _judge(self, link: int, session_id: int, *, valid: bool) -> None:
+        reply = encode_revalidation_reply(RevalidationReply(session_id, valid))
+        self._peer.send_down(link, QuorumPacket(PacketType.REVALIDATE, -1, reply))
+
     def _order_forwarded(self, learner: Learner, packet: QuorumPacket, now_ms: int, wall_ms: int) -> None:
         """Every write gets exactly one transaction, in order: else its learner would never answer a later one."""
         session_id, cxid, opcode, body = decode_request(packet.data)
         if opcode == Opcode.SYNC:
-            self._new_syncs.append((self.preparer.last_zxid, None, learner.link))
+            self._answer_proved(lambda _: self._peer.send_down(learner.link, _SYNC))
             return
         request = Request(
             session_id, cxid, opcode, body, ids=_identities(packet.authinfo), owner=learner, received_ms=now_ms
@@ -158,23 +180,19 @@ class LeaderDuties(Duties):
     def applied(self, txn: Txn, now_ms: int) -> None:
         """See `Duties`."""
         self.preparer.applied(txn.header.zxid)
-        if self._syncs:
-            self._complete_syncs(now_ms)
+        if self._answers:
+            self._give_answers(now_ms)
 
     def leadership_confirmed(self, round_number: int, now_ms: int) -> None:
         """See `Duties`."""
         self._confirmed = max(self._confirmed, round_number)
-        self._complete_syncs(now_ms)
+        self._give_answers(now_ms)
 
-    def _complete_syncs(self, now_ms: int) -> None:
-        syncs = self._syncs
+    def _give_answers(self, now_ms: int) -> None:
+        answers = self._answers
         applied = max(self.processor.tree.last_zxid, self.processor.floor_zxid)
-        while syncs and syncs[0].zxid <= applied and syncs[0].round <= self._confirmed:
-            sync = syncs.popleft()
-            if sync.request is not None:
-                self.processor.complete_sync(sync.request, now_ms)
-            else:
-                self._peer.send_down(sync.link, _SYNC)
+        while answers and answers[0].zxid <= applied and answers[0].round <= self._confirmed:
+            answers.popleft().give(now_ms)
 
     # Time, and orders from outside.
 

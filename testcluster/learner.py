@@ -9,6 +9,7 @@ the ACK of NEWLEADER, the ACKs of proposals. (ZooKeeper 3.8.0 acknowledges first
 from __future__ import annotations
 
 import enum
+import logging
 from collections import deque
 from collections.abc import Callable
 
@@ -28,6 +29,8 @@ from .messages import (
 from .ready import Dial, Entry, InstallSnapshot, PacketArrived, Role, SendPacket, TruncateHistory
 from .snapshot_body import SnapshotBody
 from .txns import decode_txn
+
+logger = logging.getLogger("terzetto.testcluster.learner")
 
 DIALS_MAX = 5
 """Attempts to reach the leader's quorum port (ZooKeeper's own)."""
@@ -236,6 +239,8 @@ class Learning:
         # To promise it once more says nothing about the history that the promise was made with.
         answer = -1
         if epoch > local.accepted_epoch:
+            # Who could not be followed without a snapshot leads another epoch by now, and may need this promise.
+            self._needs_snapshot = False
             answer = local.current_epoch
             local.accept_epoch(epoch)
         self.phase = LearnerPhase.PROMISED
@@ -261,6 +266,13 @@ class Learning:
         if zxid < 0 or epoch_of(zxid) > self.epoch or (kind == PacketType.TRUNC and zxid > last_logged):
             raise ProtocolViolationError(f"packet {kind} of {zxid:#x} to a history that ends with {last_logged:#x}")
         self._method = PacketType(kind)
+        logger.info(
+            "server %d is brought into step by %s of 0x%x behind 0x%x",
+            self._local.sid,
+            self._method.name,
+            zxid,
+            last_logged,
+        )
         self._start_zxid = self._committed = last_logged if kind == PacketType.DIFF else zxid
         self.phase = LearnerPhase.SYNCHRONIZATION
 
@@ -424,6 +436,11 @@ class Learning:
         """Sends the replica's packet to the leader, where it is followed."""
         if self.link is not None and self.phase == LearnerPhase.BROADCAST:
             self._local.outbox.send(SendPacket(self.link, packet))
+
+    @property
+    def has_served(self) -> bool:
+        """Whether it has come into step."""
+        return self.phase == LearnerPhase.BROADCAST
 
     @property
     def links(self) -> list[int]:

@@ -6,6 +6,7 @@ Decides the defaults of test ensembles. Refuses to start anything.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,6 +30,10 @@ SYNC_LIMIT = 8
 """Ticks that a learner has to get in step, and ticks of silence before a server is given up."""
 
 SERVERS_MAX = 254
+PORT_MAX = 65535
+
+VOTERS_FILE = "voters"
+"""In the folder of server 1, where data are kept: how many servers with a vote have them."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +84,9 @@ def reserve_seats(
         raise ConfigurationError(f"servers must be at least 1, not {servers}")
     if observers < 0 or servers + observers > SERVERS_MAX:
         raise ConfigurationError(f"{servers} servers and {observers} observers: at most {SERVERS_MAX} together")
+    if base_port is not None and not 1 <= base_port <= PORT_MAX - (servers + observers) + 1:
+        last = base_port + servers + observers - 1
+        raise ConfigurationError(f"client ports from {base_port} to {last}: must be between 1 and {PORT_MAX}")
     sids = range(1, servers + observers + 1)
     with contextlib.ExitStack() as ports:
 
@@ -108,9 +116,33 @@ def reserve_seats(
                     standalone_enabled=False,
                 )
             seats.append(Seat(config, clients[sid], others.get(sid, ())))
+        if data_dir is not None:
+            _claim(Path(data_dir), servers)
         # From here on they are the caller's.
         ports.pop_all()
     return seats
+
+
+def _claim(data_dir: Path, servers: int) -> None:
+    """Notes how many voters have their data there. With another number of them, what a quorum has acknowledged may be
+    known to none of those who then elect a leader, and would be lost.
+    """
+    note = data_dir / "1" / VOTERS_FILE
+    try:
+        found = note.read_text("ascii").strip()
+    except FileNotFoundError:
+        # A folder that cannot be written to is reported by the server that cannot use it.
+        with contextlib.suppress(OSError):
+            note.parent.mkdir(parents=True, exist_ok=True)
+            note.write_text(f"{servers}\n", "ascii")
+        return
+    except (OSError, ValueError):
+        return
+    if found != str(servers):
+        raise ConfigurationError(
+            f"{data_dir} holds the data of an ensemble with servers={found}: with {servers}, a leader might be elected "
+            "that lacks what that one has acknowledged"
+        )
 
 
 def loopback_config(
@@ -127,6 +159,8 @@ def loopback_config(
     Raises:
         ConfigurationError: a setting that cannot be used.
     """
+    if not math.isfinite(tick_time):
+        raise ConfigurationError(f"the tick must be a number of seconds, not {tick_time}")
     tick_ms = round(tick_time * 1000)
     defaults: dict[str, object] = {
         "tickTime": tick_ms,

@@ -104,10 +104,13 @@ class PacketReader:
 
     Args:
         limit: longest data of a packet, or of a znode in a snapshot.
+        takes_snapshots: whether a SNAP may come at all: only a leader sends one, and whoever else does could fill the
+            memory with it.
     """
 
-    def __init__(self, limit: int = PACKET_DATA_MAX) -> None:
+    def __init__(self, limit: int = PACKET_DATA_MAX, *, takes_snapshots: bool = True) -> None:
         self._limit = limit
+        self._takes_snapshots = takes_snapshots
         self._rest = bytearray()
         # Invariant: with a rest that is not empty, fewer than `_need` bytes make nothing whole.
         self._need = 0
@@ -150,6 +153,8 @@ class PacketReader:
     def _add(self, packet: QuorumPacket, arrived: list[QuorumPacket | SnapshotBody]) -> None:
         arrived.append(packet)
         if packet.type == PacketType.SNAP:
+            if not self._takes_snapshots:
+                raise WireError("a SNAP came from a learner")
             self._body = SnapshotBodyReader(self._limit)
 
     def _stands_in_body(self) -> bool:

@@ -42,6 +42,13 @@ GUEST_PAUSE_MAX_MS = 1000
 """How long who has connected before the election is over may wait for it. Some moments lie between two servers' finding
 that it is; whoever was wrong must not wait long to look again."""
 
+VAIN_MAX = 3
+VAIN_PAUSE_MS = 50
+VAIN_PAUSE_MAX_MS = 400
+"""How often in a row a voter may be refused by a leader before it pauses ahead of the next election, and for how long:
+doubled each time. Where a leader is established an election takes no time, so that a server that it can never have (one
+that knows a later configuration, say) would keep both busy."""
+
 
 @dataclass(slots=True)
 class _Guest:
@@ -97,6 +104,8 @@ class Peer:
         # While LOOKING: whether the election has begun, when it may at the earliest, and who has connected already.
         self._looks = False
         self._look_ms: int | None = None
+        # Roles, one after the other, that ended before they served.
+        self._vain = 0
         self._guests: dict[int, _Guest] = {}
 
     # What it is.
@@ -196,6 +205,13 @@ class Peer:
         # Its own vote would be that of the role before, or none.
         if self._role is not None or self._looks:
             self._election.receive(sender, notification, now_ms)
+            self._follow_election()
+
+    def voter_absent(self, sid: int, now_ms: int) -> None:
+        """Nobody listens at a voter's election port; its machine has said so."""
+        self._local.now_ms = now_ms
+        if self._looks:
+            self._election.absent(sid, now_ms)
             self._follow_election()
 
     def link_accepted(self, link: int, now_ms: int) -> None:
@@ -307,6 +323,7 @@ class Peer:
         """Ends the role."""
         role, self._role = self._role, None
         assert role is not None, reason
+        self._vain = 0 if role.has_served else self._vain + 1
         for link in role.links:
             self._local.hang_up(link, reason)
         self._local.end_role()
@@ -319,6 +336,9 @@ class Peer:
         self._look_ms = None
         if not local.is_voter:
             self._look_ms = local.now_ms + self._chance.randrange(OBSERVER_PAUSE_MAX_MS + 1)
+        elif self._vain > VAIN_MAX:
+            doublings = min(self._vain - VAIN_MAX - 1, VAIN_PAUSE_MAX_MS.bit_length())
+            self._look_ms = local.now_ms + min(VAIN_PAUSE_MS << doublings, VAIN_PAUSE_MAX_MS)
         role = Role(ServerState.LOOKING, local.current_epoch, None, serving=False, may_snapshot=False)
         local.outbox.become(role)
         local.outbox.when_durable(self._begin_election)

@@ -127,6 +127,10 @@ class Replica(RequestProcessor):
         """See `Peer`."""
         self.peer.notification(sender, notification, now_ms)
 
+    def voter_absent(self, sid: int, now_ms: int) -> None:
+        """See `Peer`."""
+        self.peer.voter_absent(sid, now_ms)
+
     def link_accepted(self, link: int, now_ms: int) -> None:
         """See `Peer`."""
         self.peer.link_accepted(link, now_ms)

@@ -161,6 +161,7 @@ class ZooKeeperServer:
             OSError: a port cannot be had.
             StorageError: the history cannot be used, or a write failed.
         """
+        is_told = False
         try:
             with self._scope:
                 await self.journal.recover()
@@ -172,6 +173,7 @@ class ZooKeeperServer:
                         await nursery.start(self.member.run)
                     else:
                         self._set_serving(True)
+                    is_told = True
                     task_status.started(self.ports[0] or self.ports[1] or 0)
                     await self._stop.wait()
                     await self._finish()
@@ -184,6 +186,9 @@ class ZooKeeperServer:
                 await (self.journal.crash() if self._killed else self.journal.close())
             self.has_ended = True
             self._on_change()
+        if not is_told:
+            # It was killed before; whoever waits for a port hears of an end, not of a mistake in this program.
+            task_status.started(0)
 
     def _close_ports(self) -> None:
         for port in (self._plain, self._secure):

@@ -92,6 +92,7 @@ class SnapshotBodyReader:
         self.need = 0
         self._limit = limit
         self._rows = SnapshotBody([], [], [])
+        self._paths: set[str] = set()
         self._left = -1
         self._step: Callable[[bytes, int], int] = self._read_sessions
 
@@ -146,7 +147,7 @@ class SnapshotBodyReader:
         return pos
 
     def _read_nodes(self, data: bytes, pos: int) -> int:
-        size, add = len(data), self._rows.nodes.append
+        size, add, paths = len(data), self._rows.nodes.append, self._paths
         while True:
             # No znode's path is "/": the root's is empty here.
             if size - pos >= len(_END) and data.startswith(_END, pos):
@@ -155,6 +156,11 @@ class SnapshotBodyReader:
             row, pos = self._row(data, pos, self._node_end, _decode_node)
             if row is None:
                 return pos
+            path = row.path
+            # Before anything is written: a tree cannot be made of them, and this server's own would be lost.
+            if path is None or path in paths or (path and ("/" not in path or path.rpartition("/")[0] not in paths)):
+                raise WireError(f"a snapshot cannot hold a znode {path!r} here")
+            paths.add(path)
             add(row)
 
     def _read_signature(self, data: bytes, pos: int) -> int:

@@ -214,6 +214,7 @@ RECORDS: dict[int, type[Any]] = {
 """Record class of each transaction type."""
 
 _CREATES = (Opcode.CREATE, Opcode.CREATE2)
+_NEVER_IN_MULTI = (Opcode.CREATE_SESSION, Opcode.CLOSE_SESSION, Opcode.MULTI)
 _encode_header = codec(TxnHeader).encode
 _decode_header = codec(TxnHeader).decode
 _encode_digest = codec(TxnDigest).encode
@@ -288,5 +289,7 @@ def _decode_sub(kind: int, data: bytes | None) -> SubTxn:
         raise WireError(f"an operation of type {kind} in a multi has no record")
     # A record of type -1 may have the bytes of the operation it once was behind its code: servers up to 3.9 rewrite the
     # types of a failed multi in memory, and hand that on to servers that join later.
+    if kind in _NEVER_IN_MULTI:
+        raise WireError(f"a multi cannot hold an operation of type {kind}")
     record, _ = _decode_record(kind, data, 0, len(data))
     return SubTxn(kind, record)

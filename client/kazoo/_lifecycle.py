@@ -38,6 +38,8 @@ class Lifecycle:
     Attributes:
         live: set while connected.
         settled: set once it is known whether a start succeeded.
+        stopped: set before a start and behind a stop.
+        expects_loss: the session was ended on purpose; SUSPENDED is not told on the way to LOST.
         state_listeners: called with a `KazooState` at each change.
         close_timeout: bound for closing the session in order, in seconds; read at each start and stop.
     """
@@ -45,6 +47,9 @@ class Lifecycle:
     def __init__(self, handler: SequentialThreadingHandler, logger: logging.Logger) -> None:
         self.live = threading.Event()
         self.settled = threading.Event()
+        self.stopped = threading.Event()
+        self.stopped.set()
+        self.expects_loss = False
         self.state_listeners: set[Listener] = set()
         self.close_timeout = CLOSE_TIMEOUT
         self.loop: Loop | None = None
@@ -80,6 +85,8 @@ class Lifecycle:
                     return self.live
                 self.stop()
             self.settled.clear()
+            self.stopped.clear()
+            self.expects_loss = False
             self._handler.start()
             loop = Loop(self._handler)
 
@@ -112,6 +119,9 @@ class Lifecycle:
             native = self.native
             if native is not None and native.is_over:
                 self.settled.set()
+        if state == KazooState.SUSPENDED and self.expects_loss:
+            return
+        self.expects_loss = False
         if state != self._told:
             self._told = state
             # Those of now: one that is added later was not there when the state changed.
@@ -155,6 +165,7 @@ class Lifecycle:
             loop.abort()
             loop.join(ABORT_TIMEOUT)
         self.live.clear()
+        self.stopped.set()
         self._handler.stop()
 
     def running_loop(self) -> Loop:

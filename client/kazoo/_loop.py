@@ -253,6 +253,12 @@ class Loop:
             self._nursery.start_soon(task.run)
 
     def call(self, function: Callable[..., Awaitable[T]], *args: Any, **kwargs: Any) -> T:
-        """As `spawn`, and waits for the outcome."""
+        """As `spawn`, and waits for the outcome.
+
+        Raises:
+            KazooException: called in the loop's own thread, which would wait for itself.
+        """
+        if self.is_inside:
+            raise KazooException("a blocking call in the client's own loop would wait for itself")
         value: T = self.spawn(function, *args, **kwargs).get()
         return value

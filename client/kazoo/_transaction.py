@@ -92,10 +92,14 @@ class TransactionRequest:
     async def _commit(self) -> list[Any]:
         if not self.operations:
             return []
-        transaction = self.client.native.transaction()
+        transaction = self._begin()
         for operation in self.operations:
             getattr(transaction, operation.method)(*operation.args)
-        return await transaction.commit()
+        results: list[Any] = await transaction.commit()
+        return results
+
+    def _begin(self) -> Any:
+        return self.client.native.transaction()
 
     def __enter__(self) -> TransactionRequest:
         return self

@@ -21,6 +21,8 @@ from .._pending import Request
 from ..paths import Chroot, is_valid
 from ._lifecycle import Lifecycle
 from ._options import make_retry, make_tls, take_auth, take_old_arguments
+from ._private import PrivateAttributes
+from ._recipes import RecipeFactories
 from ._transaction import TransactionRequest
 from .exceptions import ConfigurationError, ConnectionClosedError, InvalidACLError, KazooException
 from .handlers.threading import SequentialThreadingHandler
@@ -49,7 +51,7 @@ class _Watch(NamedTuple):
         self.handler.callback_queue.put(lambda: self.func(event))
 
 
-class KazooClient:
+class KazooClient(RecipeFactories, PrivateAttributes):
     """A session with a ZooKeeper ensemble, for programs that block. Arguments, methods and results are kazoo's.
 
     Any thread may call any method, also from watch callbacks and listeners. A call that is interrupted
@@ -124,6 +126,7 @@ class KazooClient:
         self.hosts: list[tuple[str, int]] = []
         self._take_hosts(hosts)
         self.lifecycle = Lifecycle(self.handler, self.logger)
+        super().__init__(self)
 
     def _take_hosts(self, hosts: str | list[str]) -> None:
         endpoints, chroot = parse_hosts(hosts if isinstance(hosts, str) else [entry.strip() for entry in hosts])

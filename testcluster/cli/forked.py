@@ -31,6 +31,9 @@ READY = b"r"
 
 _PR_SET_PDEATHSIG = 1
 _HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+_ASKED = frozenset({0, -signal.SIGTERM, -signal.SIGINT})
+"""How a process ends that was told to: also by a signal that comes before it listens to it, or, sent once more by who
+signals the whole group, when it no longer does."""
 
 Body = Callable[[int, int], int]
 """What a process runs: takes the file descriptor that hears `READY` and one that ends with the parent; its status."""
@@ -149,7 +152,8 @@ class Family:
                 return
 
     def _take_signals(self) -> None:
-        for number in set(os.read(self._wakeups[0], 4096)):
+        # An end that was asked for comes first, or processes that have heard of it too would count as failed.
+        for number in sorted(set(os.read(self._wakeups[0], 4096)), key=signal.SIGCHLD.__eq__):
             if number == signal.SIGCHLD:
                 self._reap()
             else:
@@ -172,7 +176,7 @@ class Family:
             if pid == 0:
                 continue
             child.status = os.waitstatus_to_exitcode(status)
-            if self._stopping and child.status == 0:
+            if self._stopping and child.status in _ASKED:
                 continue
             self._failed = True
             print(f"terzetto: server {child.sid} (process {child.pid}) {_cause(child.status)}", file=sys.stderr)
@@ -186,6 +190,8 @@ class Family:
         self._stopping = True
         for number in (signal.SIGTERM, signal.SIGCONT):
             self._send(number)
+        # Nothing more is heard of those that have ended already.
+        self._reap()
         deadline = time.monotonic() + STOP_TIMEOUT
         while any(child.status is None for child in self._children.values()):
             left = deadline - time.monotonic()

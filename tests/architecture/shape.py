@@ -24,6 +24,7 @@ BROAD_EXCEPTS: Mapping[tuple[str, str], str] = {
     ("client/_runner.py", "SessionRunner._tell"): "a callback is the application's, the reader is everyone's: logged",
     ("client/_session.py", "Session._sasl_answered"): "the mechanism is not ours; whatever it cannot do is a refusal",
     ("client/_runner.py", "SessionRunner.run"): "a bug of ours reaches those who wait, as the cause of their error",
+    ("recipes/config_watcher.py", "_parsed"): "the parser is the program's; its failure is told, the last value stays",
     ("tests/interop/background.py", "background_nursery"): "raised outside the nursery, so that it leaves unwrapped",
 }
 

@@ -10,8 +10,10 @@ import os
 import re
 import signal
 import socket
+import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -233,6 +235,44 @@ async def measure():
 
 print(json.dumps(trio.run(measure)))
 """
+
+
+_TEST = """
+import pytest
+
+@pytest.mark.trio
+async def test_one({fixtures}):
+    pass
+"""
+
+
+def pytest_session(environment: Mapping[str, str]) -> float:
+    """Seconds that a session of pytest with one test takes more with the fixtures `zk_ensemble` and `zk` than without.
+
+    Three sessions of each in turn; the difference of the medians.
+    """
+    taken: dict[str, list[float]] = {"": [], "zk_ensemble, zk": []}
+    with temporary_folder("terzetto-pytest-") as folder:
+        for _ in range(3):
+            for fixtures, seconds in taken.items():
+                test = folder / "test_one.py"
+                test.write_text(_TEST.format(fixtures=fixtures))
+                command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(test)]
+                began = time.perf_counter()
+                done = subprocess.run(
+                    command,
+                    cwd=folder,
+                    capture_output=True,
+                    text=True,
+                    env={**os.environ, **environment},
+                    timeout=_SECONDS_MAX,
+                    check=False,
+                )
+                seconds.append(time.perf_counter() - began)
+                if done.returncode != 0:
+                    raise StartFailed(f"pytest failed\n{done.stdout}{done.stderr}")
+    without, with_fixtures = (statistics.median(seconds) for seconds in taken.values())
+    return max(0.0, with_fixtures - without)
 
 
 def open_in_process(environment: Mapping[str, str]) -> float:

@@ -26,6 +26,7 @@ _COLUMNS: dict[str, tuple[Sequence[tuple[str, Metric]], Sequence[tuple[str, Metr
         [("ready", "ready"), ("PSS", "empty-pss"), ("failover", "failover"), ("writes", "rate")],
     ),
     "in-process": ([("ready", "ready")], []),
+    "pytest": ([("added", "ready")], []),
     "load": ([("ops/s", "rate"), ("p50", "p50"), ("p99", "p99"), ("server CPU/op", "cpu")], [("rate", "rate")]),
 }
 

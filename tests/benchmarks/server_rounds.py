@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
-from .ensemble_kinds import EnsembleKind, find_leader, open_in_process
+from .ensemble_kinds import EnsembleKind, find_leader, open_in_process, pytest_session
 from .processes import ServerProcess, memory_of, wait_first_answer, wait_write
 from .results import Measured, Reading, Results
 from .rounds import say
@@ -55,6 +55,8 @@ def _measure(
         return load.measure(serving[kind.name], workload, extent)
     if workload.kind == "in-process":
         return Reading({"ready": open_in_process(kind.environment) * 1e6})
+    if workload.kind == "pytest":
+        return Reading({"ready": pytest_session(kind.environment) * 1e6})
     if workload.kind == "ensemble":
         return _ensemble(EnsembleKind(kind.name, kind.environment), workload, extent, load)
     return _starts(kind, extent.starts) if workload.kind == "start" else _memory(kind, extent.znodes, load)

@@ -64,7 +64,7 @@ class ServerWorkload:
 
     name: str
     title: str
-    kind: Literal["start", "memory", "load", "ensemble", "in-process"]
+    kind: Literal["start", "memory", "load", "ensemble", "in-process", "pytest"]
     servers: tuple[str, ...]
     request: Literal["read", "write"] = "read"
     sessions: int = 1
@@ -73,7 +73,7 @@ class ServerWorkload:
     @property
     def has_lives(self) -> bool:
         """It is not measured in each round."""
-        return self.kind in ("memory", "ensemble")
+        return self.kind in ("memory", "ensemble", "pytest")
 
     def base_of(self, server: str) -> str | None:
         """The server that it is compared with: Java's that syncs as it does, or else Java's as it is by default."""
@@ -116,6 +116,7 @@ SERVER_WORKLOADS = (
         depth=DEEP,
     ),
     ServerWorkload("ensemble-in-process", "an ensemble of three inside a process", "in-process", (IN_MEMORY,)),
+    ServerWorkload("pytest-session", "what the fixtures add to a session of pytest", "pytest", (IN_MEMORY,)),
 )
 
 
@@ -148,4 +149,5 @@ SERVER_GOALS = (
     *_ensemble_goals(IN_MEMORY, JAVA_UNSYNCED),
     *_ensemble_goals(ON_DISK, JAVA),
     Goal("ensemble-in-process", "ready", None, 150_000, at_most=True, of=IN_MEMORY),
+    Goal("pytest-session", "ready", None, 500_000, at_most=True, of=IN_MEMORY),
 )

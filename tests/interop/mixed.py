@@ -30,7 +30,7 @@ _RUN = "import sys; from terzetto.testcluster.cli import main; sys.exit(main(['-
 _STARTED_WITHIN = 30.0
 _ANSWER_WITHIN = 15.0
 
-PAUSE = 0.01
+PAUSE = 0.02
 """Seconds between two writes of a client."""
 
 
@@ -249,8 +249,16 @@ def check(ensemble: MixedEnsemble, writers: list[Writer]) -> None:
 def _check_digests(ensemble: MixedEnsemble) -> None:
     digests = {sid: digests_of(server) for sid, server in ensemble.servers.items()}
     for sid, server in ensemble.servers.items():
-        assert figures_of(server)["zk_digest_mismatches_count"] == "0", f"server {sid} ({ensemble.kind(sid)})"
+        # ZooKeeper 3.8.0 counts mismatches while it catches up with a snapshot that its leader sent in the middle of
+        # writes, whoever the leader is; that it has caught up is what the comparison below shows.
+        if not _has_taken_a_snapshot(server):
+            assert figures_of(server)["zk_digest_mismatches_count"] == "0", f"server {sid} ({ensemble.kind(sid)})"
         for other, theirs in digests.items():
             common = digests[sid].keys() & theirs.keys()
             wrong = [zxid for zxid in common if digests[sid][zxid] != theirs[zxid]]
             assert not wrong, f"digests of servers {sid} and {other} differ at {[hex(zxid) for zxid in wrong][:5]}"
+
+
+def _has_taken_a_snapshot(server: RealServer) -> bool:
+    log = (server.directory / "server.log").read_text(errors="replace")
+    return "Getting a snapshot from leader" in log

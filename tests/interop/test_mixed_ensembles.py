@@ -14,7 +14,7 @@ from .zookeeper import START_DEADLINE, ServerOptions
 
 # A busy machine may keep any server from its turn for seconds; a killed one is noticed at once all the same.
 OPTIONS = ServerOptions(zoo_cfg={"initLimit": 60, "syncLimit": 40})
-WRITES = 40
+WRITES = 25
 """Acknowledged writes of each client between two faults."""
 
 

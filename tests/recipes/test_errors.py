@@ -7,12 +7,13 @@ import pickle
 import pytest
 
 from terzetto.client import KazooException
-from terzetto.recipes import LayoutConflictError, OwnershipLost
+from terzetto.recipes import ConfigParseError, LayoutConflictError, OwnershipLost
 
 
 @pytest.mark.parametrize(
     ("error", "text"),
     [
+        (ConfigParseError("/a", 3, ValueError("why")), "version 3 of /a cannot be parsed: why"),
         (OwnershipLost("/a", "why"), "/a is no longer owned: why"),
         (
             LayoutConflictError("/a", "x-lock-0000000001", "kazoo"),

@@ -77,6 +77,9 @@ async def test_every_term_has_a_znode_and_a_token_of_its_own(
             tokens.append(held.fencing_token)
             ensemble.expire(zk.session_id)
             await until(lambda held=held: latch.has_leadership and latch.held is not held)  # type: ignore[misc]
+        # Of the terms that have ended nothing is kept.
+        assert holdings(zk).proof_holders == 1
+        assert (await at_rest(zk)).watches == 1
     assert tokens == sorted(set(tokens))
 
 

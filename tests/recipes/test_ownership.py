@@ -402,6 +402,60 @@ async def test_wait_lost_follows_the_proof(ensemble: MemoryEnsemble, autojump_cl
         assert await lock.release() is False
 
 
+async def test_a_proof_that_ran_out_while_nobody_looked_stays_run_out(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open(session_timeout=T) as zk:
+        lock = Lock(zk, "/a")
+        await lock.acquire()
+        session_id = zk.session_id
+        ensemble.shut(Door.REFUSES)
+        ensemble.cut()
+        await pass_time(0.6 * T)
+        ensemble.shut(Door.OPEN)
+        await until(lambda: zk.connected)
+        await pass_time(T)
+        # The servers had kept the session; they need not have.
+        assert zk.session_id == session_id
+        assert zk.keep_proof().remaining() > 0
+        assert not lock.is_acquired
+
+
+async def test_by_the_session_s_state_a_wait_begun_without_a_connection_ends_with_the_others(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open(session_timeout=T, close_timeout=0.1) as zk:
+        lock = Lock(zk, "/a", proof="session")
+        await lock.acquire()
+        assert lock.held is not None
+        cut_off(ensemble)
+        await until(lambda: not zk.connected)
+        start = trio.current_time()
+        await pass_time(T / 6)
+        await lock.held.wait_lost()
+        assert trio.current_time() - start == pytest.approx(T / 3, abs=0.01)
+        ensemble.shut(Door.OPEN)
+
+
+async def test_a_body_begins_with_a_proof_also_after_a_long_wait(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open(session_timeout=T) as one, ensemble.open(session_timeout=T) as other:
+        left: list[float] = []
+
+        async def wait() -> None:
+            async with Lock(other, "/a"):
+                left.append(other.keep_proof().remaining())
+
+        async with trio.open_nursery() as nursery:
+            async with Lock(one, "/a"):
+                nursery.start_soon(wait)
+                await pass_time(5 * T)
+                asked = [request.opcode for request in ensemble.links[1].received]
+                assert Opcode.MULTI not in asked, "who waits proves nothing"
+        assert T / 4 <= left[0] <= T / 2
+
+
 async def test_it_says_what_it_is(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
     async with ensemble.open() as zk:
         async with Lock(zk, "/a") as held:

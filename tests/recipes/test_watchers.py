@@ -10,7 +10,15 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from terzetto.client import ConnectionLoss, KazooException, NoAuthError, NoNodeError, SessionExpiredError, ZnodeStat, ZooKeeper
+from terzetto.client import (
+    ConnectionLoss,
+    KazooException,
+    NoAuthError,
+    NoNodeError,
+    SessionExpiredError,
+    ZnodeStat,
+    ZooKeeper,
+)
 from terzetto.client.wire import Opcode
 from terzetto.recipes import ChildrenWatch, DataWatch, PatientChildrenWatch
 from tests.client.holdings import holdings

@@ -145,13 +145,14 @@ class SimulatedClient:
         self._pings = 0
         if self._ending:
             # Whether the session was closed is not known; it is not used again.
-            self._forget_session()
+            self.forget_session()
         self._connect_later()
 
     def _connect_later(self) -> None:
         self._world.after(self._random.randrange(1, 100) * MILLISECOND, self._connect)
 
-    def _forget_session(self) -> None:
+    def forget_session(self) -> None:
+        """Comes back as somebody else."""
         self.session_id = self._last_zxid = self._xid = 0
         self._password = bytes(16)
         self._ending = False
@@ -240,7 +241,7 @@ class SimulatedClient:
         if answer.session_id == 0:
             self._observations.expired(self.session_id)
             self._world.note("expired", self.number, self.session_id)
-            self._forget_session()
+            self.forget_session()
             self._network.hang_up(self._link, self.number)
             self._lost()
             return

@@ -285,7 +285,7 @@ def _trusts_itself(original: Function) -> Function:
     def ordered(self: Any, now_ms: int) -> None:
         original(self, now_ms)
         self._confirmed = 1 << 60
-        self._complete_syncs(now_ms)
+        self._give_answers(now_ms)
 
     return ordered
 

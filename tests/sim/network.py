@@ -221,7 +221,7 @@ class Network:
     def sever(self, link: int) -> None:
         """Breaks a link at once: nothing that is on its way arrives, and both ends learn of it."""
         for pipe in [pipe for pipe in self._pipes.values() if pipe.link == link]:
-            pipe.waiting.clear()
+            self._lose(pipe, 0)
             self._put(pipe, _CLOSED)
             pipe.shut = True
 
@@ -276,9 +276,13 @@ class Network:
         return second if source == first else first
 
     def _lose_suffix(self, pipe: _Pipe) -> None:
-        kept = self._random.randint(0, len(pipe.waiting))
+        self._lose(pipe, self._random.randint(0, len(pipe.waiting)))
+
+    def _lose(self, pipe: _Pipe, kept: int) -> None:
         while len(pipe.waiting) > kept:
-            pipe.waiting.pop()
+            if pipe.waiting.pop() is _OPENED:
+                # Nobody answers the dial any more.
+                self._world.after(DIAL_TIMEOUT, self._fail, pipe.target, pipe.lives[1], pipe.source, "timed out")
 
     def _put(self, pipe: _Pipe, message: Any) -> None:
         pipe.waiting.append(message)

@@ -76,7 +76,7 @@ def draw_plan(chance: random.Random) -> Plan:
         jitter=chance.choice((100, 1000, 10_000)),
         sync=chance.choice((200, 1500, 8000)),
         faults=faults,
-        fault_gap=chance.choice((150, 300, 600)) * MILLISECOND,
+        fault_gap=chance.choice((100, 250, 600)) * MILLISECOND,
         duration=chance.choice((5, 8, 12)) * SECOND,
         client_timeout_ms=tuple(chance.choice((600, 1500, 4000, 8000)) for _ in range(clients)),
         client_pause=tuple(chance.choice((30, 60, 150)) * MILLISECOND for _ in range(clients)),

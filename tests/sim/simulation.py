@@ -23,10 +23,10 @@ from .plan import Plan, draw_plan
 from .server import CLIENT_NODES, SimulatedServer, members
 from .world import MILLISECOND, SECOND, World
 
-PROGRESS_BOUND = 30 * SECOND
+PROGRESS_BOUND = 15 * SECOND
 """Time in which a healed quorum must have a leader that commits."""
 
-CONVERGENCE_BOUND = 30 * SECOND
+CONVERGENCE_BOUND = 15 * SECOND
 """Time in which all servers must have the same state, once all are there and nothing disturbs them."""
 
 _LOOK = 50 * MILLISECOND

@@ -146,6 +146,17 @@ def test_a_dial_to_a_dead_process_is_refused() -> None:
     assert lab.nodes[1].log == [("failed", 2, "refused")]
 
 
+def test_every_dial_is_answered_whatever_happens_to_the_other_end() -> None:
+    for seed in range(20):
+        lab = Lab(seed)
+        lab.network.dial(1, 2)
+        lab.pass_time(lab.network.conditions.latency + 200 + 40 * seed)
+        lab.nodes[2].alive = False
+        lab.network.stop(2, silent=True)
+        lab.pass_time()
+        assert lab.nodes[1].log[:1] in ([("dialled", 1, 2)], [("failed", 2, "refused")], [("failed", 2, "timed out")])
+
+
 def test_a_process_that_dies_closes_its_links_and_a_machine_that_stops_does_not() -> None:
     for silent in (False, True):
         lab = Lab()

@@ -336,6 +336,29 @@ def test_a_deposed_leader_that_has_not_noticed_answers_no_sync() -> None:
     scene.agree()
 
 
+def test_a_deposed_leader_that_has_not_noticed_ends_no_session() -> None:
+    """ZooKeeper's own leader would: it does not know a session that was made under its successor."""
+    scene = started()
+    old = scene.lead().sid
+    scene.connect(old)
+    scene.isolate(old)
+    scene.server(old).pause()
+    scene.until(lambda: _others_lead(scene, old), "another leader")
+    # The client gives up its session and gets a new one from those who go on; it has seen no zxid with it.
+    scene.client.forget_session()
+    scene.connect(next(sid for sid in (1, 2, 3) if sid != old))
+    session_id = scene.client.session_id
+    scene.client.servers[:] = [old]
+    scene.client.leave()
+    scene.pass_ms(200)
+    scene.server(old).resume()
+    scene.pass_ms(300)
+    scene.rejoin(old)
+    scene.connect(old)
+    assert scene.client.session_id == session_id
+    assert scene.simulation.observations.answers["expiry"] == 0
+
+
 def _others_lead(scene: Scene, old: int) -> bool:
     return any(server.leads for sid, server in scene.simulation.servers.items() if sid != old)
 

@@ -34,11 +34,18 @@ class Server:
     def __init__(self, network: Network, sid: int, sids: tuple[int, ...]) -> None:
         self.sid = sid
         self.heard: list[tuple[int, bytes]] = []
+        self.refused: list[int] = []
         self.gate: trio.Event | None = None
         self.transport = network.transport(f"s{sid}")
         addresses = {each: (place(each),) for each in sids}
         self.port = ElectionPort(
-            sid, addresses, self.transport, self._take, handshake_timeout=2.0, gate=lambda: self.gate
+            sid,
+            addresses,
+            self.transport,
+            self._take,
+            self.refused.append,
+            handshake_timeout=2.0,
+            gate=lambda: self.gate,
         )
 
     def _take(self, sid: int, message: bytes) -> None:
@@ -145,6 +152,20 @@ async def test_a_new_connection_begins_with_the_last_message(autojump_clock: Moc
         await until(lambda: not one.port.connected and not two.port.connected)
         one.port.send(2, b"are you there?")
         await until(lambda: one.heard == [(2, b"vote"), (2, b"vote")] and two.heard == [(1, b"are you there?")])
+
+
+async def test_only_a_refusal_says_that_a_server_is_not_there(autojump_clock: MockClock) -> None:
+    network = Network()
+    async with serving(network, 2, known=(1, 2)) as (two,):
+        two.port.send(1, b"vote")
+        await until(lambda: two.refused == [1])
+        async with serving(network, 1, known=(1, 2)) as (one,):
+            await until(lambda: bool(one.heard))
+        two.refused.clear()
+        with network.partition({"s1"}, {"s2"}):
+            two.port.send(1, b"vote")
+            await trio.sleep(100)
+            assert two.refused == []
 
 
 async def test_after_a_partition_the_waiting_message_arrives(autojump_clock: MockClock) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
 import trio
 
 from terzetto.client import ConnectionLoss, SessionExpiredError, ZooKeeper, open_zookeeper
-from terzetto.testcluster import Ensemble, EnsembleError, open_ensemble
+from terzetto.testcluster import Ensemble, EnsembleError, embedded, open_ensemble
+from terzetto.testcluster.config import ServerConfig
+from terzetto.testcluster.journal import open_storage
+from terzetto.testcluster.storage.interface import Storage
 
 pytestmark = pytest.mark.slow
 
@@ -243,3 +247,89 @@ async def test_what_cannot_be_done_to_several_servers_is_said() -> None:
         await ensemble.kill(2)
         with pytest.raises(EnsembleError, match="server 2 is not running: it was killed"):
             await ensemble.pause(2)
+
+
+async def test_a_server_whose_disk_fails_takes_no_other_with_it(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storages: dict[int, Storage] = {}
+
+    def opened(config: ServerConfig) -> Storage:
+        return storages.setdefault(config.sid, open_storage(config))
+
+    def failing() -> int:
+        raise OSError(errno.ENOSPC, "no space")
+
+    monkeypatch.setattr(embedded, "open_storage", opened)
+    folder = tmp_path_factory.mktemp("data")
+    async with open_ensemble(servers=3, data_dir=folder) as ensemble, client(ensemble) as zk:
+        broken = min(others(ensemble, await led(ensemble)))
+        monkeypatch.setattr(storages[broken], "sync", failing)
+        await write(zk, "/one")
+        with trio.fail_after(20):
+            while f"server {broken} failed" not in ensemble.describe():
+                await write(zk, f"/more-{trio.current_time()}")
+        with pytest.raises(EnsembleError, match=rf"server {broken} failed: .*no space"):
+            await ensemble.wait_serving()
+        assert await ensemble.wait_quorum() != broken
+        await write(zk, "/last")
+        storages.clear()
+        await ensemble.start(broken)
+        await ensemble.wait_serving()
+
+
+async def test_a_server_that_is_started_twice_at_once_lives_once() -> None:
+    async with open_ensemble(servers=3) as ensemble:
+        await ensemble.kill(1)
+        refused: list[EnsembleError] = []
+
+        async def start() -> None:
+            try:
+                await ensemble.start(1)
+            except EnsembleError as error:
+                refused.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(4):
+                nursery.start_soon(start)
+        assert [str(error) for error in refused] == ["server 1 is running already"] * 3
+        await ensemble.wait_serving()
+
+
+async def test_a_server_may_be_killed_while_it_starts() -> None:
+    async with open_ensemble(servers=3) as ensemble:
+        await ensemble.kill(1)
+        outcomes: list[str] = []
+
+        async def kill() -> None:
+            while not outcomes:
+                # Too early, it is not running.
+                with contextlib.suppress(EnsembleError):
+                    await ensemble.kill(1)
+                    outcomes.append("killed")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(kill)
+            # Also refused in between, where the kill came first.
+            with contextlib.suppress(EnsembleError):
+                await ensemble.start(1)
+        assert "server 1 was killed" in ensemble.describe()
+        await ensemble.start(1)
+        await ensemble.wait_serving()
+
+
+async def test_a_fault_whose_caller_is_cancelled_meanwhile_does_not_stay() -> None:
+    async with open_ensemble(servers=3) as ensemble:
+        faults: list[Callable[[], AbstractAsyncContextManager[None]]] = [
+            lambda: ensemble.partition({1}, {2, 3}),
+            lambda: ensemble.slow_links(5.0, {1}, {2, 3}),
+        ]
+        for fault in faults:
+            for number in range(20):
+                with trio.move_on_after(number / 20_000):
+                    async with fault():
+                        pass
+        for sid in ensemble.sids:
+            async with client(ensemble, sid) as zk:
+                with trio.fail_after(4):
+                    await write(zk, f"/{sid}")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
 from terzetto.client.values import ACL, OPEN_ACL_UNSAFE, Id
 from terzetto.client.wire import Opcode, operations as o
+from terzetto.testcluster.ids import session_password
 from terzetto.testcluster.leader_duties import LeaderDuties
 from terzetto.testcluster.messages import ForwardedRequest, PacketType, QuorumPacket, encode_request
 
 from .members import Ensemble, Server
+from .port import connect_frame
 
 
 @pytest.fixture
@@ -59,6 +62,27 @@ def test_a_leader_that_may_be_deposed_answers_no_sync(ensemble: Ensemble, leader
     assert client.replies() == []
     ensemble.run(20_000, lambda: client.closed)
     assert client.replies() == []
+
+
+UNKNOWN: dict[str, Any] = {"session_id": 0x0900000000000001, "password": session_password(0x0900000000000001)}
+
+
+@pytest.mark.parametrize("at", ["leader", "follower"])
+def test_a_session_that_nobody_knows_is_over(ensemble: Ensemble, leader: Server, at: str) -> None:
+    server = leader if at == "leader" else ensemble.followers()[0]
+    client = server.open()
+    client.handshake(**UNKNOWN)
+    assert (client.session_id, client.timeout_ms, client.closed) == (0, 0, True)
+
+
+def test_a_leader_that_may_be_deposed_calls_no_session_over(ensemble: Ensemble, leader: Server) -> None:
+    ensemble.cut |= {frozenset((leader.sid, other.sid)) for other in ensemble.followers()}
+    leader.wires.clear()
+    client = leader.open()
+    client.send(connect_frame(**UNKNOWN))
+    assert (client.frames, client.closed) == ([], False)
+    ensemble.run(20_000, lambda: client.closed)
+    assert client.frames == []
 
 
 def test_the_answer_to_an_earlier_question_proves_nothing_for_a_later_sync(ensemble: Ensemble, leader: Server) -> None:

@@ -285,6 +285,24 @@ def test_a_cut_that_the_server_has_no_leader_for_any_more_still_counts() -> None
     assert (bench.votes[-1][1].zxid, bench.applied, bench.disk.current) == (zxid(1, 2), OLD[:2], 1)
 
 
+def test_a_leader_that_leads_another_epoch_by_now_hears_the_whole_truth() -> None:
+    """It could not be followed without a snapshot; elected once more, it may need this server's promise."""
+    bench, link = follower()
+    bench.disk.uncuttable = True
+    promised(bench, link)
+    bench.say(link, P.TRUNC, zxid(1, 2))
+    bench.say(link, P.NEWLEADER, E, b"")
+    assert bench.dials == [3, 3]
+    again = bench.dialled()
+    bench.say(again, P.LEADERINFO, zxid(3, 0), PROTOCOL)
+    *_, answer = bench.packets(again)
+    assert (answer.type, answer.zxid, decode_int(answer.data)) == (P.ACKEPOCH, OLD[-1], 1)
+    assert bench.disk.accepted == 3
+    bench.say(again, P.DIFF, OLD[-1])
+    bench.say(again, P.NEWLEADER, zxid(3, 0), b"")
+    assert bench.heard(again) == [(P.ACK, zxid(3, 0))]
+
+
 def test_trunc_behind_the_own_history_is_refused() -> None:
     bench, link = follower()
     promised(bench, link)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -63,3 +64,31 @@ def test_a_port_that_is_taken_gives_the_others_back() -> None:
 def test_impossible_numbers(servers: int, observers: int) -> None:
     with pytest.raises(ConfigurationError):
         seats(servers, observers)
+
+
+@pytest.mark.parametrize("base_port", [-5, 0, 65534, 70_000])
+def test_impossible_ports(base_port: int) -> None:
+    with pytest.raises(ConfigurationError, match="must be between 1 and 65535"):
+        seats(3, base_port=base_port)
+
+
+@pytest.mark.parametrize("tick_time", [float("nan"), float("inf"), -float("inf")])
+def test_a_tick_is_a_number_of_seconds(tick_time: float) -> None:
+    with pytest.raises(ConfigurationError, match="the tick must be a number of seconds"):
+        seats(1, tick_time=tick_time)
+
+
+def test_data_belong_to_as_many_voters_as_wrote_them(tmp_path: Path) -> None:
+    for observers in (0, 2):
+        for seat in seats(3, observers, data_dir=tmp_path):
+            seat.close()
+    for servers in (1, 2, 5):
+        with pytest.raises(ConfigurationError, match=r"holds the data of an ensemble with servers=3"):
+            seats(servers, data_dir=tmp_path)
+
+
+def test_what_could_not_start_claims_no_folder(tmp_path: Path) -> None:
+    with socket.create_server((HOST, 0)) as taken, pytest.raises(OSError, match="cannot be had"):
+        seats(1, base_port=taken.getsockname()[1], data_dir=tmp_path)
+    for seat in seats(3, data_dir=tmp_path):
+        seat.close()

@@ -385,3 +385,12 @@ def test_a_hello_without_an_address_or_with_too_long_a_list_is_not_sent() -> Non
         m.encode_hello(Hello(1, ()))
     with pytest.raises(WireError):
         m.encode_hello(Hello(1, (("h" * 2048, 1),)))
+
+
+def test_a_learner_sends_no_snapshot() -> None:
+    reader = PacketReader(takes_snapshots=False)
+    snap = m.encode_packet(QuorumPacket(T.SNAP, 5))
+    with pytest.raises(WireError, match="SNAP came from a learner"):
+        reader.feed(snap)
+    with pytest.raises(WireError):
+        PacketReader(100, takes_snapshots=False).feed(m.encode_packet(QuorumPacket(T.REQUEST, -1, b"x" * 101)))

@@ -51,6 +51,28 @@ def test_who_connects_before_the_election_is_over_is_kept() -> None:
     assert bench.heard(silent) == [(P.LEADERINFO, E)]
 
 
+def test_a_voter_that_its_leader_does_not_take_asks_less_and_less_often() -> None:
+    bench = Bench(1, disk=Disk(OLD, accepted=1, current=1))
+    pauses: list[int] = []
+    for _ in range(9):
+        bench.lose(3)
+        votes, began = len(bench.votes), bench.now_ms
+        bench.close(bench.dialled())
+        while len(bench.votes) == votes:
+            bench.wait(1)
+        pauses.append(bench.now_ms - began)
+    assert pauses == [0, 0, 0, 50, 100, 200, 400, 400, 400]
+    bench.lose(3)
+    link = bench.dialled()
+    bench.say(link, P.LEADERINFO, E, encode_int(0x10000))
+    bench.say(link, P.DIFF, OLD[-1])
+    bench.say(link, P.NEWLEADER, E, b"")
+    bench.say(link, P.UPTODATE)
+    votes = len(bench.votes)
+    bench.close(link)
+    assert len(bench.votes) > votes, "a leader that was followed is lost: there is no time to lose"
+
+
 def test_who_connects_to_somebody_that_loses_is_sent_away() -> None:
     bench = Bench(1)
     early = bench.accept()

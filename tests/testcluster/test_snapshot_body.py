@@ -29,9 +29,19 @@ _text = st.text(st.characters(codec="utf-8"), max_size=5)
 _sessions = st.lists(st.builds(SnapshotSession, _int64, st.integers(0, 2**31 - 1)), max_size=3)
 _entries = st.lists(st.builds(ACL, st.integers(0, 31), st.builds(Id, _text, _text)), max_size=3)
 _acls = st.lists(st.builds(SnapshotAcl, _int64, st.none() | _entries), max_size=3)
-_paths = _text.filter(lambda path: path != "/")
-_nodes = st.lists(st.builds(SnapshotNode, _paths, st.none() | st.binary(max_size=9), _int64, st.just(STAT)), max_size=4)
-_bodies = st.builds(SnapshotBody, _sessions, _acls, _nodes)
+_names = _text.filter(lambda name: name and "/" not in name)
+
+
+@st.composite
+def _nodes(draw: st.DrawFn) -> list[SnapshotNode]:
+    paths = ["", *(f"/{name}" for name in draw(st.lists(_names, max_size=3, unique=True)))]
+    paths.append(f"{paths[-1]}/below")
+    data = st.none() | st.binary(max_size=9)
+    kept = dict.fromkeys(paths[: draw(st.integers(0, len(paths)))])
+    return [SnapshotNode(path, draw(data), draw(_int64), STAT) for path in kept]
+
+
+_bodies = st.builds(SnapshotBody, _sessions, _acls, _nodes())
 
 
 def read(reader: SnapshotBodyReader, pieces: list[bytes]) -> bytes:
@@ -137,3 +147,10 @@ def test_pieces_are_made_as_they_are_asked_for() -> None:
     next(pieces)
     assert asked == [0, 1]
     assert len(b"".join(pieces)) > 40 * 100
+
+
+@pytest.mark.parametrize("paths", [["/a"], ["", "/a/b"], ["", "/a", "/a"], ["", "a"], ["", None]])
+def test_rows_that_make_no_tree(paths: list[str | None]) -> None:
+    raw = b"".join(encode_snapshot_body([], [], [SnapshotNode(path, None, -1, STAT) for path in paths]))
+    with pytest.raises(WireError, match="a snapshot cannot hold a znode"):
+        read(SnapshotBodyReader(1 << 20), [raw])

@@ -43,7 +43,8 @@ def _typed(kinds: dict[int, st.SearchStrategy[Any]]) -> st.SearchStrategy[tuple[
     return st.one_of([st.tuples(st.just(int(kind)), record) for kind, record in kinds.items()])
 
 
-_multi = st.builds(t.MultiTxn, st.lists(_typed(_plain).map(lambda pair: t.SubTxn(*pair)), max_size=3))
+_in_multis = {kind: made for kind, made in _plain.items() if kind > Opcode.CREATE_SESSION or kind == Opcode.ERROR}
+_multi = st.builds(t.MultiTxn, st.lists(_typed(_in_multis).map(lambda pair: t.SubTxn(*pair)), max_size=3))
 _records = _typed({**_plain, Opcode.MULTI: _multi})
 _digests = st.none() | st.builds(t.TxnDigest, st.just(2), _int64)
 
@@ -159,4 +160,19 @@ def test_a_type_that_no_transaction_has(kind: int) -> None:
 def test_an_operation_of_a_multi_has_a_record() -> None:
     body = struct.pack(">iii", 1, Opcode.DELETE, -1)
     with pytest.raises(WireError, match="has no record"):
+        t.decode_txn(codec(t.TxnHeader).encode(_HEADER._replace(type=Opcode.MULTI)) + body)
+
+
+@pytest.mark.parametrize("kind", [Opcode.CREATE_SESSION, Opcode.CLOSE_SESSION, Opcode.MULTI])
+def test_a_multi_holds_changes_of_the_tree_only(kind: int) -> None:
+    body = struct.pack(">iiii", 1, kind, 4, 0)
+    with pytest.raises(WireError, match=f"a multi cannot hold an operation of type {kind}"):
+        t.decode_txn(codec(t.TxnHeader).encode(_HEADER._replace(type=Opcode.MULTI)) + body)
+
+
+def test_multis_in_multis_do_not_exhaust_the_stack() -> None:
+    body = struct.pack(">i", 0)
+    for _ in range(5000):
+        body = struct.pack(">iii", 1, Opcode.MULTI, len(body)) + body
+    with pytest.raises(WireError, match="a multi cannot hold"):
         t.decode_txn(codec(t.TxnHeader).encode(_HEADER._replace(type=Opcode.MULTI)) + body)

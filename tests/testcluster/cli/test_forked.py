@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from terzetto.client import open_zookeeper
+from terzetto.testcluster.cli.forked import STOP_TIMEOUT
 
 from .test_running import DEADLINE, RUN, running, word
 
@@ -163,3 +164,19 @@ def test_servers_from_configuration_files_find_one_another(tmp_path: Path) -> No
         for process in processes:
             process.kill()
             process.communicate(timeout=DEADLINE)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_group_is_no_failure(number: signal.Signals) -> None:
+    with three() as (process, _, pids):
+        # The children hear of it before their parent does, and of its own word when they are all but gone.
+        os.kill(process.pid, signal.SIGSTOP)
+        for pid in (process.pid, *pids):
+            os.kill(pid, number)
+        until(lambda: not any(map(is_alive, pids)))
+        began = time.monotonic()
+        os.kill(process.pid, signal.SIGCONT)
+        _, errors = process.communicate(timeout=DEADLINE)
+        assert process.returncode == 0, errors
+        assert time.monotonic() - began < STOP_TIMEOUT / 2
+    assert "(process" not in errors

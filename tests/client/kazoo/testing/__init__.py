@@ -1,0 +1,1 @@
+"""kazoo's test cases on the embedded ensemble."""

@@ -1,0 +1,134 @@
+"""Instances of services as JSON, as Curator 5.4 writes and reads it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from terzetto.recipes import ServiceInstance, ServiceType
+from terzetto.recipes._service_json import UnreadableInstanceError, decode, encode
+
+# What Curator writes for the instance below, byte for byte.
+CURATORS = (
+    b'{"name":"svc","id":"id-1","address":"10.0.0.1","port":8080,"sslPort":8443,"payload":"hello",'
+    b'"registrationTimeUTC":1700000000000,"serviceType":"DYNAMIC","uriSpec":{"parts":['
+    b'{"value":"scheme","variable":true},{"value":"://","variable":false},{"value":"address","variable":true},'
+    b'{"value":":","variable":false},{"value":"port","variable":true},{"value":"/x","variable":false}]}}'
+)
+INSTANCE = ServiceInstance(
+    "svc",
+    "id-1",
+    "10.0.0.1",
+    8080,
+    8443,
+    "hello",
+    1700000000000,
+    uri_spec="{scheme}://{address}:{port}/x",
+)
+
+
+def test_curators_own_bytes() -> None:
+    assert encode(INSTANCE) == CURATORS
+    assert decode(CURATORS) == INSTANCE
+
+
+def test_what_is_missing_has_curators_defaults() -> None:
+    assert decode(b"{}") == ServiceInstance("", "", registration_time_utc=0)
+    assert decode(b'{"name":"n","id":"i","unknown":[1]}').name == "n"
+    assert decode(b'{"port":null,"enabled":null}').enabled
+
+
+def test_disabled_is_said_and_enabled_is_not() -> None:
+    assert b"enabled" not in encode(INSTANCE)
+    disabled = ServiceInstance("svc", "id-1", enabled=False)
+    assert encode(disabled).endswith(b',"enabled":false}')
+    assert decode(encode(disabled)) == disabled
+
+
+@pytest.mark.parametrize(
+    ("written", "payload"),
+    [
+        ('["java.lang.Long",7]', 7),
+        ('{"@class":"java.util.LinkedHashMap","a":["java.lang.Long",1]}', {"a": 1}),
+        ('["java.util.Arrays$ArrayList",["x",1]]', ["x", 1]),
+        ('["java.util.ArrayList",["java.lang.Long",1]]', ["java.lang.Long", 1]),
+        ('{"@class":"pkg.Bean","name":"b"}', {"name": "b"}),
+        ('["a","b"]', ["a", "b"]),
+        ("null", None),
+        ("1.5", 1.5),
+    ],
+)
+def test_payloads_of_java(written: str, payload: Any) -> None:
+    assert decode(f'{{"payload":{written}}}'.encode()).payload == payload
+
+
+def test_lists_are_written_for_jackson() -> None:
+    record = json.loads(encode(ServiceInstance("s", payload={"a": [1, (2,)]})))
+    assert record["payload"] == {
+        "a": ["java.util.ArrayList", [1, ["java.util.ArrayList", [2]]]],
+    }
+
+
+_VALUES: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text().filter(lambda key: key != "@class"), inner),
+    max_leaves=8,
+)
+
+
+@given(st.text(), st.none() | st.text(), st.none() | st.integers(0, 65535), _VALUES, st.booleans())
+def test_what_is_written_is_read(id_: str, address: str | None, port: int | None, payload: Any, enabled: bool) -> None:
+    instance = ServiceInstance("s", id_, address, port, payload=payload, enabled=enabled)
+    assert decode(encode(instance)) == instance
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        b"",
+        b"127.0.0.1",
+        b"\xff",
+        b"[]",
+        b'{"port":"80"}',
+        b'{"port":true}',
+        b'{"enabled":1}',
+        b'{"serviceType":"OTHER"}',
+        b'{"uriSpec":{}}',
+        b'{"uriSpec":[]}',
+        b'{"uriSpec":{"parts":[{"value":1,"variable":false}]}}',
+    ],
+)
+def test_anything_else_is_no_instance(data: bytes | None) -> None:
+    with pytest.raises(UnreadableInstanceError):
+        decode(data)
+
+
+def test_a_payload_that_json_cannot_hold_is_refused() -> None:
+    with pytest.raises(TypeError):
+        encode(ServiceInstance("s", payload=object()))
+    with pytest.raises(ValueError, match="JSON"):
+        encode(ServiceInstance("s", payload=float("nan")))
+
+
+def test_uris() -> None:
+    assert INSTANCE.uri() == "https://10.0.0.1:8080/x"
+    spec = "{scheme}://{address}:{ssl-port}/{version}/{[}{name}{]}"
+    instance = ServiceInstance("svc", "i", "h", 1, 2, uri_spec=spec)
+    assert instance.uri(version="v1") == "https://h:2/v1/{svc}"
+    assert decode(encode(instance)).uri_spec == spec
+    assert ServiceInstance("s", "i", None, uri_spec="{scheme}://{address}{port}").uri() == "http://"
+    with pytest.raises(ValueError, match="version"):
+        instance.uri()
+    with pytest.raises(ValueError, match="no template"):
+        ServiceInstance("s").uri()
+
+
+def test_metadata_is_a_payload_that_is_a_mapping() -> None:
+    assert ServiceInstance("s", payload={"zone": "a"}).metadata == {"zone": "a"}
+    assert ServiceInstance("s", payload="text").metadata == {}
+    assert ServiceInstance("s").id != ServiceInstance("s").id
+    assert ServiceInstance("s").service_type is ServiceType.DYNAMIC
