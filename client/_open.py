@@ -116,8 +116,8 @@ async def open_zookeeper(
         ensure_chroot: create the chroot if it is missing, instead of raising `ConfigurationError`.
         session_timeout: asked for, in seconds; the server's limits apply (`ZooKeeper.session_timeout` is what it gave).
         client_id: (session id, password) of a session to resume.
-        connect_timeout: bound for the first connection, in seconds; `None`: the block begins without one, its calls wait
-            until there is one, and the chroot is not looked at.
+        connect_timeout: bound for the first connection, in seconds; `None`: the block begins without one, its calls
+            wait until there is one, and the chroot is not looked at.
         close_timeout: bound for the end: deferred deletions and the close of the session, in seconds.
         give_up_after: seconds without any server after which the session counts as lost; `None`: only a server's word
             makes it so, because ZooKeeper gives every session a fresh timeout after a total outage.

@@ -63,11 +63,15 @@ from .multilock import (
     MultiLock as MultiLock,
     MultiOwnership as MultiOwnership,
 )
+from .party import (
+    Party as Party,
+    ShallowParty as ShallowParty,
+)
 from .persistent_node import (
     PersistentNode as PersistentNode,
     PersistentTtlNode as PersistentTtlNode,
 )
-from .queue import (
+from .queues import (
     HeldItem as HeldItem,
     LockingQueue as LockingQueue,
     Queue as Queue,
@@ -133,6 +137,7 @@ __all__ = [
     "NonBlockingLease",
     "Ownership",
     "OwnershipLost",
+    "Party",
     "PatientChildrenWatch",
     "PersistentNode",
     "PersistentTtlNode",
@@ -147,6 +152,7 @@ __all__ = [
     "ServiceProvider",
     "ServiceRegistry",
     "ServiceType",
+    "ShallowParty",
     "SharedCount",
     "SharedValue",
     "StickyChoice",

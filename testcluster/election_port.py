@@ -1,9 +1,9 @@
 """The election port: one connection between each two servers, over which messages go in both directions.
 
 Decides by ZooKeeper's rules (QuorumCnxManager of 3.8.0): the connection that the larger sid has dialled is kept, a
-smaller one is dialled back at the address in its hello, of unsent messages only the last counts, and a new connection
-begins with the last message of the old one. Whatever arrives, the listener goes on. Refuses to know what a message
-means (`election.py`).
+smaller one is dialled back where it is configured, or else at the address in its hello, of unsent messages only the
+last counts, and a new connection begins with the last message of the old one. Whatever arrives, the listener goes on.
+Refuses to know what a message means (`election.py`).
 """
 
 from __future__ import annotations
@@ -196,7 +196,9 @@ class ElectionPort:
         if sid == ANONYMOUS_SID:
             self._anonymous += 1
             sid = -self._anonymous
-        addresses = given or self._addresses.get(sid)
+        # The configured ones first: anybody can say where a server is, which might then never be found again.
+        known = self._addresses.get(sid, ())
+        addresses = [*known, *(place for place in given if place not in known)]
         if not addresses:
             return sid, None
         route = self._routes.get(sid)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import secrets
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from .embedded import START_TIMEOUT, STOP_TIMEOUT, Cut, Embedded, EnsembleError, Member, host_name
-from .loopback import DEFAULT_TICK, Seat, reserve_seats
+from .loopback import DEFAULT_TICK, Seat, reserve_seats, session_secret
 
 if TYPE_CHECKING:
     from outcome import Outcome
@@ -74,7 +73,7 @@ class _Loop:
 
     async def _main(self) -> None:
         self._stop = trio.Event()
-        secret = secrets.token_bytes(32)
+        secret = session_secret(self._seats)
         embedded = self.embedded
         for seat in self._seats:
             embedded.members[seat.sid] = Member(

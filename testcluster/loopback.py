@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Mapping
+import os
+import secrets
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +33,10 @@ SYNC_LIMIT = 8
 
 SERVERS_MAX = 254
 PORT_MAX = 65535
+
+SECRET_FILE = "session-secret"
+SECRET_SIZE = 32
+"""In the folder of server 1, where data are kept: what the session passwords are made with, and its bytes."""
 
 VOTERS_FILE = "voters"
 """In the folder of server 1, where data are kept: how many servers with a vote have them."""
@@ -143,6 +149,25 @@ def _claim(data_dir: Path, servers: int) -> None:
             f"{data_dir} holds the data of an ensemble with servers={found}: with {servers}, a leader might be elected "
             "that lacks what that one has acknowledged"
         )
+
+
+def session_secret(seats: Sequence[Seat]) -> bytes:
+    """What the session passwords of an ensemble are made with. It is kept where data are kept: the sessions are there,
+    too, and their clients come back to them.
+    """
+    fresh = secrets.token_bytes(SECRET_SIZE)
+    folder = seats[0].config.data_dir
+    if folder is None:
+        return fresh
+    # A folder that cannot be used is reported by its server.
+    with contextlib.suppress(OSError):
+        path = folder / SECRET_FILE
+        if path.exists() and len(kept := path.read_bytes()) == SECRET_SIZE:
+            return kept
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(fresh)
+    return fresh
 
 
 def loopback_config(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from .recipe import barrier, counter, election, lease, lock, queue, watchers
+from .recipe import barrier, counter, election, lease, lock, party, queue, watchers
 
 
 class RecipeFactories:
@@ -22,7 +22,9 @@ class RecipeFactories:
         self.LockingQueue = partial(queue.LockingQueue, client)
         self.MultiNonBlockingLease = partial(lease.MultiNonBlockingLease, client)
         self.NonBlockingLease = partial(lease.NonBlockingLease, client)
+        self.Party = partial(party.Party, client)
         self.Queue = partial(queue.Queue, client)
         self.ReadLock = partial(lock.ReadLock, client)
         self.Semaphore = partial(lock.Semaphore, client)
+        self.ShallowParty = partial(party.ShallowParty, client)
         self.WriteLock = partial(lock.WriteLock, client)

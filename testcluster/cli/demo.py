@@ -36,7 +36,7 @@ class Demo(Stage):
         self.say("client", f"session 0x{zk.session_id:x}, timeout {zk.session_timeout:g} s, server {version}")
         for member in members:
             self.say("ensemble", member)
-        return f"ZooKeeper {version}, {len(members) or 1} server(s)"
+        return f"ZooKeeper {version}, " + (f"{len(members)} servers" if members else "one server")
 
     async def register(self, zk: ZooKeeper) -> str:
         """Services register, find each other, and are gone when they leave."""

@@ -10,7 +10,6 @@ import functools
 import importlib
 import logging
 import os
-import secrets
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -23,7 +22,7 @@ from terzetto.client.errors import ConfigurationError, KazooException
 
 from ..config import ServerConfig, load_config
 from ..journal import open_storage
-from ..loopback import HOST, Seat, reserve_seats
+from ..loopback import HOST, Seat, reserve_seats, session_secret
 from ..server import ZooKeeperServer
 from .forked import READY, Family
 
@@ -75,7 +74,7 @@ def run_ensemble(
     except OSError as error:
         print(f"terzetto: {error}", file=sys.stderr)
         return 1
-    secret = secrets.token_bytes(32)
+    secret = session_secret(seats)
     try:
         if len(seats) == 1:
             return _serve(seats[0].config, secret, _announcing(HOST))

@@ -1,4 +1,4 @@
-"""Curator's service discovery and PersistentNode beside terzetto's, on the real server and on the embedded one."""
+"""Curator's service discovery, PersistentNode and GroupMember beside ours, on the real and on the embedded server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from terzetto.client import open_zookeeper
-from terzetto.recipes import PersistentNode, ServiceInstance, ServiceRegistry
+from terzetto.recipes import GroupMember, PersistentNode, ServiceInstance, ServiceRegistry
 from terzetto.testcluster import start_ensemble
 
 from .background import DEADLINE
@@ -107,3 +107,22 @@ async def test_one_persistent_node_after_the_other(peer: Peer, path: str) -> Non
         assert (await zk.get(f"{path}/node"))[0] == b"theirs"
         assert await peer.ask(f"{name} close") == "ok"
         assert await zk.exists(f"{path}/node") is None
+
+
+async def test_one_group(peer: Peer, path: str) -> None:
+    name = f"g{path[1:9]}"
+    async with open_zookeeper(peer.hosts) as zk:
+        async with GroupMember(zk, path, "ours", b"1") as group:
+            assert await peer.ask(f"{name} new member {path} theirs 2") == "ok"
+            with trio.fail_after(DEADLINE):
+                async for members in group.changes():
+                    if members == {"ours": b"1", "theirs": b"2"}:
+                        break
+                while "ours" not in (found := await peer.ask(f"{name} members")):
+                    await zk.sync(path)
+            assert "theirs" in found
+            assert await peer.ask(f"{name} close") == "ok"
+            with trio.fail_after(DEADLINE):
+                async for members in group.changes():
+                    if members == {"ours": b"1"}:
+                        break

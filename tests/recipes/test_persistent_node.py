@@ -186,3 +186,23 @@ async def test_whatever_is_lost_it_is_there_and_goes(ensemble: MemoryEnsemble, a
                 await until(lambda: "/p/a" in ensemble.realm.znodes)
                 assert ensemble.realm.get("/p/a").data == b"newer", loss
             assert tree(ensemble) == {"/p"}, loss
+
+
+async def _keep_for_a_time(zk: ZooKeeper) -> None:
+    async with PersistentTtlNode(zk, "/p/a", 1, b"data"):
+        await pass_time(1)
+
+
+async def test_a_znode_with_a_time_to_live_is_all_that_stays(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    assert await walk(ensemble, _keep_for_a_time, leaves={"/p", "/p/a", "/p/a/touch"}) > 5
+
+
+async def test_whatever_is_lost_it_is_touched(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async for loss in losses(ensemble):
+        async with ensemble.open() as zk, PersistentTtlNode(zk, "/p/a", 10, b"data"):
+            assert ensemble.realm.get("/p/a").data == b"data", loss
+            touched = ensemble.realm.stat("/p/a/touch").mzxid
+            await pass_time(8)
+            assert ensemble.realm.stat("/p/a/touch").mzxid > touched, loss

@@ -17,6 +17,7 @@ from terzetto.client.wire import Opcode
 from terzetto.testcluster.codes import SESSION_EXPIRED, SESSION_MOVED
 from terzetto.testcluster.datatree import DataTree
 from terzetto.testcluster.ids import counter_of, epoch_of
+from terzetto.testcluster.messages import PacketType, QuorumPacket, decode_int
 from terzetto.testcluster.ready import Entry
 from terzetto.testcluster.snapshot_body import SnapshotBody
 from terzetto.testcluster.storage.zxids import follows, show
@@ -223,6 +224,22 @@ class Ledger:
             raise Violation("I14", f"server {sid} writes current epoch {epoch}, but has only {show(replica.durable)}")
 
     # What a server sends.
+
+    def sent(self, sid: int, link: int, packet: QuorumPacket) -> None:
+        """A server sends a packet on a quorum link."""
+        kind, zxid, data, _ = packet
+        if kind in (PacketType.PROPOSAL, PacketType.INFORM):
+            self.sent_proposal(sid, data or b"")
+        if kind in (PacketType.COMMIT, PacketType.INFORM):
+            self.sent_commit(sid, zxid)
+        elif kind == PacketType.ACK:
+            self.acknowledged(sid, link, zxid)
+        elif kind == PacketType.LEADERINFO:
+            self.led(link, sid, epoch_of(zxid))
+        elif kind == PacketType.ACKEPOCH:
+            self.told_epochs(sid, link, zxid, decode_int(data))
+        elif kind == PacketType.NEWLEADER:
+            self.founded(sid, epoch_of(zxid))
 
     def body_arrived(self, body: SnapshotBody, reach: int) -> None:
         """A learner has a leader's tree, with traces of transactions up to `reach`."""

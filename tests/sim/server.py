@@ -24,7 +24,6 @@ from terzetto.testcluster.messages import (
     PacketType,
     QuorumPacket,
     ServerState,
-    decode_int,
     decode_notification,
     decode_touches,
     encode_notification,
@@ -576,23 +575,9 @@ class SimulatedServer:
                 )
 
     def _observe(self, link: int, packet: QuorumPacket) -> None:
-        ledger, sid, kind, zxid = self.ledger, self.sid, packet.type, packet.zxid
-        if kind == PacketType.PROPOSAL:
-            ledger.sent_proposal(sid, packet.data or b"")
-        elif kind == PacketType.ACK:
-            ledger.acknowledged(sid, link, zxid)
-        elif kind == PacketType.COMMIT:
-            ledger.sent_commit(sid, zxid)
-        elif kind == PacketType.INFORM:
-            ledger.sent_proposal(sid, packet.data or b"")
-            ledger.sent_commit(sid, zxid)
-        elif kind == PacketType.LEADERINFO:
-            ledger.led(link, sid, zxid >> 32)
-        elif kind == PacketType.ACKEPOCH:
-            ledger.told_epochs(sid, link, zxid, decode_int(packet.data))
-        elif kind == PacketType.NEWLEADER:
-            ledger.founded(sid, zxid >> 32)
-        elif kind in _SYNCS:
+        self.ledger.sent(self.sid, link, packet)
+        kind = packet.type
+        if kind in _SYNCS:
             self._sync_kinds[link] = _SYNCS[PacketType(kind)]
         elif kind == PacketType.UPTODATE:
             self.counts[f"synchronized by {self._sync_kinds[link]}"] += 1

@@ -56,6 +56,27 @@ def test_histories_are_compared_along_their_epochs() -> None:
     assert ledger.real(E2) == E1 + 2
 
 
+def test_a_leader_that_stood_still_may_be_established_late() -> None:
+    script = led()
+    ledger = script.ledger
+    for txn in list(ledger.reference.order):
+        script.log(txn.header.zxid, 3, entry=Entry(txn.header.zxid, txn, encode_txn(txn)))
+    script.sync(E1 + 2, 3)
+    # It has a quorum for epoch 2, and stands still before it reads so; epoch 3 begins and commits.
+    script.promise(2, 3, 1)
+    ledger.founded(3, 2)
+    script.follow(2, 3, 1)
+    script.lead(3, 2, 1)
+    script.write(1, 2, 1, epoch=3)
+    ledger.replicas[3].applied = E1 + 2
+    ledger.serves(3, 2, ledger.reference.tree, leading=True)
+    # But it commits nothing.
+    script.log(E2 + 1, 3)
+    script.sync(E2 + 1, 3)
+    with pytest.raises(Violation, match="I6"):
+        ledger.committed_by(3, E2 + 1)
+
+
 def two_leaders_of_an_epoch(script: Script) -> None:
     script.promise(2, 2, 3)
     script.ledger.founded(2, 2)

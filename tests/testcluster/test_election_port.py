@@ -217,6 +217,20 @@ async def test_who_has_no_sid_is_told_apart_by_a_negative_one(autojump_clock: Mo
         assert await back.receive() == framed(b"nobody")
 
 
+@pytest.mark.parametrize("speaker", [1, 9])
+async def test_a_false_address_in_a_hello_hides_no_configured_server(speaker: int, autojump_clock: MockClock) -> None:
+    network = Network()
+    liar = Stranger(network, "liar")
+    trap = await liar.transport.listen(Endpoint("liar", 99, ""))
+    async with serving(network, 5, speaker, known=(1, 5, 9)) as (five, real):
+        lie = await liar.dial(5, encode_hello(Hello(speaker, (("liar", 99),))))
+        await trio.sleep(1)
+        await lie.aclose()
+        five.port.send(speaker, b"where are you")
+        await until(lambda: real.heard == [(5, b"where are you")])
+    trap.close()
+
+
 async def test_a_wildcard_in_a_hello_gives_way_to_the_configuration(autojump_clock: MockClock) -> None:
     network = Network()
     one = Stranger(network, "s1")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import re
+import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import pytest
 import trio
@@ -333,3 +334,21 @@ async def test_a_fault_whose_caller_is_cancelled_meanwhile_does_not_stay() -> No
             async with client(ensemble, sid) as zk:
                 with trio.fail_after(4):
                     await write(zk, f"/{sid}")
+
+
+async def test_a_session_outlives_a_restart_of_everything_with_its_data(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("data")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with AsyncExitStack() as life:
+        ensemble = await life.enter_async_context(open_ensemble(servers=3, data_dir=folder, base_port=port))
+        async with client(ensemble) as zk:
+            session_id = zk.session_id
+            await zk.create("/mine", ephemeral=True)
+            await life.aclose()
+            async with open_ensemble(servers=3, data_dir=folder, base_port=port):
+                await write(zk, "/again")
+                assert await zk.exists("/mine")
+                assert zk.session_id == session_id

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from terzetto.client.errors import ConfigurationError
-from terzetto.testcluster.loopback import HOST, INIT_LIMIT, Seat, reserve_seats
+from terzetto.testcluster.loopback import (
+    HOST,
+    INIT_LIMIT,
+    SECRET_FILE,
+    SECRET_SIZE,
+    Seat,
+    reserve_seats,
+    session_secret,
+)
 
 
 def seats(servers: int = 3, observers: int = 0, **options: object) -> list[Seat]:
@@ -91,4 +99,24 @@ def test_what_could_not_start_claims_no_folder(tmp_path: Path) -> None:
     with socket.create_server((HOST, 0)) as taken, pytest.raises(OSError, match="cannot be had"):
         seats(1, base_port=taken.getsockname()[1], data_dir=tmp_path)
     for seat in seats(3, data_dir=tmp_path):
+        seat.close()
+
+
+def test_sessions_that_are_kept_have_passwords_that_are(tmp_path: Path) -> None:
+    secrets: list[bytes] = []
+    for folder in (tmp_path / "kept", tmp_path / "kept", tmp_path / "other", None, None):
+        found = seats(3, data_dir=folder)
+        secrets.append(session_secret(found))
+        for seat in found:
+            seat.close()
+    assert secrets[0] == secrets[1]
+    assert len(set(secrets)) == 4
+    assert {len(secret) for secret in secrets} == {SECRET_SIZE}
+    path = tmp_path / "kept" / "1" / SECRET_FILE
+    assert path.stat().st_mode & 0o777 == 0o600
+    # As a crash may leave it.
+    path.write_bytes(b"")
+    found = seats(3, data_dir=tmp_path / "kept")
+    assert session_secret(found) == session_secret(found) != secrets[0]
+    for seat in found:
         seat.close()

@@ -9,12 +9,12 @@ import kazoo.client as theirs
 
 from terzetto.client.kazoo.client import KazooClient
 
-MISSING = {"Party", "SetPartitioner", "ShallowParty"}
-"""Those whose native recipes are not there yet."""
+MISSING = {"SetPartitioner"}
+"""Those whose native recipe is not there yet."""
 
 
 def partials(client: Any) -> dict[str, Any]:
-    attributes: dict[str, Any] = vars(client)
+    attributes: dict[str, Any] = client.__dict__
     return {name: value for name, value in attributes.items() if isinstance(value, partial)}
 
 

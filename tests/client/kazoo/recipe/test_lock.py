@@ -14,7 +14,7 @@ import pytest
 
 from terzetto.client.kazoo.client import KazooClient
 from terzetto.client.kazoo.exceptions import CancelledError, LockTimeout
-from terzetto.client.kazoo.handlers.utils import AsyncResult
+from terzetto.client.kazoo.handlers.utils import AsyncResult, capture_exceptions
 from terzetto.client.kazoo.recipe import lock as ours
 from terzetto.testcluster import BlockingEnsemble
 
@@ -31,12 +31,9 @@ class Running:
         self._result = AsyncResult()
 
         def run() -> None:
-            try:
-                self._result.set(call())
-            except Exception as error:  # noqa: BLE001  told to the test
-                self._result.set_exception(error)
+            self._result.set(call())
 
-        threading.Thread(target=run, daemon=True).start()
+        threading.Thread(target=capture_exceptions(self._result)(run), daemon=True).start()
 
     def outcome(self) -> Any:
         return self._result.get(timeout=BOUND)
@@ -77,7 +74,7 @@ def test_signatures_are_kazoos(client: KazooClient, name: str) -> None:
             expected = inspect.signature(getattr(other, method)).parameters.values()
             got = inspect.signature(getattr(mine, method)).parameters.values()
             assert [(p.name, p.default) for p in got] == [(p.name, p.default) for p in expected], method
-    their_attributes: list[str] = list(vars(other(client, "/l")))
+    their_attributes: list[str] = list(other(client, "/l").__dict__)
     made = getattr(client, name)("/l")
     assert [name for name in their_attributes if name[0] != "_" and not hasattr(made, name)] == []
 
