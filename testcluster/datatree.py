@@ -16,6 +16,7 @@ from terzetto.client.wire.operations import Opcode
 
 from .acl import OPEN_ACL, AclTable, NodeAcl
 from .codes import NO_NODE, NODE_EXISTS, OK, RUNTIME_INCONSISTENCY
+from .ids import signed32
 from .quotas import QUOTA_ROOT, Usage, counted_root, decode_limits, decode_usage, limited_root, limits_path, stats_path
 from .txns import (
     DIGEST_VERSION,
@@ -241,7 +242,7 @@ class DataTree:
             return NO_NODE
         zxid = header.zxid
         if parent_cversion == -1:
-            parent_cversion = parent.cversion + 1
+            parent_cversion = signed32(parent.cversion + 1)
         # Only ever raised: the parent may come from a snapshot that saw later children.
         if parent_cversion > parent.cversion:
             parent.cversion = parent_cversion
@@ -520,7 +521,9 @@ class DataTree:
 
     def set_config(self, text: bytes, *, version: int, wall_ms: int) -> None:
         """Writes /zookeeper/config from the server's own configuration: no transaction, and no part of the digest."""
-        node = self.nodes[CONFIG]
+        node = self.nodes.get(CONFIG)
+        if node is None:  # a leader that lets it be deleted is no reason to stop
+            return
         self.data_size += len(text) - len(node.data or b"")
         node.data = text
         node.version = node.aversion = -1

@@ -28,8 +28,9 @@ from .exceptions import ConfigurationError, ConnectionClosedError, InvalidACLErr
 from .handlers.threading import SequentialThreadingHandler
 from .handlers.utils import AsyncResult
 from .protocol.paths import absolute
-from .protocol.states import KazooState, KeeperState, WatchedEvent, ZnodeStat
-from .security import ACL
+from .protocol.states import Callback, EventType, KazooState, KeeperState, WatchedEvent, ZnodeStat
+from .retry import KazooRetry
+from .security import ACL, OPEN_ACL_UNSAFE
 
 T = TypeVar("T")
 Watch = Callable[[WatchedEvent], Any]
@@ -555,10 +556,18 @@ def _check_acls(name: str, acl: Iterable[ACL] | None) -> list[ACL]:
     return list(acl)
 
 
+# Programs import all of these from here.
 __all__ = [
+    "ACL",
     "CLOSED_STATES",
     "ENVI_VERSION_KEY",
+    "OPEN_ACL_UNSAFE",
+    "Callback",
+    "EventType",
     "KazooClient",
+    "KazooRetry",
     "KazooState",
+    "KeeperState",
     "TransactionRequest",
+    "WatchedEvent",
 ]

@@ -19,7 +19,7 @@ BROAD_EXCEPTS: Mapping[tuple[str, str], str] = {
     ("client/kazoo/_loop.py", "_Answer.completed"): "the outcome belongs to the thread that asked",
     ("client/kazoo/_loop.py", "_Task.run"): "the outcome belongs to the thread that asked",
     ("client/kazoo/_loop.py", "Loop._run"): "the thread's end: whoever starts or calls next is told",
-    ("client/kazoo/handlers/threading.py", "CallQueue._run"): "a callback is the program's, the thread serves all: logged",
+    ("client/kazoo/handlers/threading.py", "CallQueue._run"): "a callback is the program's, the thread serves all",
     ("client/kazoo/handlers/utils.py", "capture_exceptions.decorate.captured"): "the outcome belongs to the result",
     ("client/_runner.py", "SessionRunner._tell"): "a callback is the application's, the reader is everyone's: logged",
     ("client/_session.py", "Session._sasl_answered"): "the mechanism is not ours; whatever it cannot do is a refusal",

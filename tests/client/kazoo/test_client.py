@@ -78,6 +78,7 @@ def test_signatures_are_kazoos() -> None:
 def test_constants_are_kazoos() -> None:
     from terzetto.client.kazoo import client
 
+    assert [name for name in client.__all__ if not hasattr(theirs, name)] == []
     assert client.CLOSED_STATES == theirs.CLOSED_STATES
     assert client.ENVI_VERSION_KEY == theirs.ENVI_VERSION_KEY
 
