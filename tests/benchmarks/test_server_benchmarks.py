@@ -71,6 +71,7 @@ def _workload(name: str) -> ServerWorkload:
 @pytest.mark.slow
 @pytest.mark.usefixtures("kinds", "load")
 @needs_linux
+@pytest.mark.soak  # half a minute; what it runs has tests of its own
 def test_a_run_of_all_servers_fills_every_cell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = written_pages()
     assert main(["--tiny", "--only", "servers", "--output", str(tmp_path)]) == 0

@@ -69,10 +69,10 @@ def write_in_vain(ensemble: MixedEnsemble, leader: RealServer, path: str) -> Non
     ("kinds", "writes", "method"),
     [
         ((TERZETTO, TERZETTO, JAVA), False, "Getting a snapshot from leader"),
-        ((TERZETTO, TERZETTO, JAVA), True, "Getting a snapshot from leader"),
+        pytest.param((TERZETTO, TERZETTO, JAVA), True, "Getting a snapshot from leader", marks=pytest.mark.soak),
         ((JAVA, JAVA, TERZETTO), False, "brought into step by TRUNC"),
         # ZooKeeper's leader cuts only while it has no transaction of a later epoch.
-        ((JAVA, JAVA, TERZETTO), True, "brought into step by SNAP"),
+        pytest.param((JAVA, JAVA, TERZETTO), True, "brought into step by SNAP", marks=pytest.mark.soak),
     ],
     ids=["Java led", "Java led and others write", "terzetto led", "terzetto led and others write"],
 )

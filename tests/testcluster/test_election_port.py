@@ -226,6 +226,8 @@ async def test_a_false_address_in_a_hello_hides_no_configured_server(speaker: in
         lie = await liar.dial(5, encode_hello(Hello(speaker, (("liar", 99),))))
         await trio.sleep(1)
         await lie.aclose()
+        # What is sent into a connection whose end nobody has seen yet is lost with it; elections say it again.
+        await trio.testing.wait_all_tasks_blocked()
         five.port.send(speaker, b"where are you")
         await until(lambda: real.heard == [(5, b"where are you")])
     trap.close()
