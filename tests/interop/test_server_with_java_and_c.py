@@ -121,6 +121,9 @@ def masked(text: str, hosts: str) -> list[str]:
     return [line.rstrip() for line in text.splitlines() if line.strip() and "ZOO_" not in line]
 
 
+_CLOSED = "WatchedEvent state:Closed type:None path:null"
+
+
 def java(hosts: str, folder: Path) -> list[str]:
     """What zkCli prints on the commands."""
     done = subprocess.run(
@@ -128,8 +131,13 @@ def java(hosts: str, folder: Path) -> list[str]:
          "org.apache.zookeeper.ZooKeeperMain", "-server", hosts],
         input=JAVA_COMMANDS, capture_output=True, text=True, timeout=DEADLINE, cwd=folder,
     )  # fmt: skip
+    said = masked(done.stdout, hosts)
+    # zkCli tells of its own end when it is still there to do so.
+    if _CLOSED in said:
+        place = said.index(_CLOSED)
+        said = [line for number, line in enumerate(said) if number not in (place - 1, place)]
     # What goes wrong is printed on the other stream, so that the two cannot be put in one order.
-    return [*masked(done.stdout, hosts), "---", *masked(done.stderr, hosts)]
+    return [*said, "---", *masked(done.stderr, hosts)]
 
 
 def find_cli() -> str:
