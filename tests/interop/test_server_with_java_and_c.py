@@ -131,11 +131,8 @@ def java(hosts: str, folder: Path) -> list[str]:
          "org.apache.zookeeper.ZooKeeperMain", "-server", hosts],
         input=JAVA_COMMANDS, capture_output=True, text=True, timeout=DEADLINE, cwd=folder,
     )  # fmt: skip
-    said = masked(done.stdout, hosts)
-    # zkCli tells of its own end when it is still there to do so.
-    if _CLOSED in said:
-        place = said.index(_CLOSED)
-        said = [line for number, line in enumerate(said) if number not in (place - 1, place)]
+    # zkCli tells of its own end when it is still there to do so, in part or whole.
+    said = [line for line in masked(done.stdout, hosts) if line not in ("WATCHER::", _CLOSED)]
     # What goes wrong is printed on the other stream, so that the two cannot be put in one order.
     return [*said, "---", *masked(done.stderr, hosts)]
 

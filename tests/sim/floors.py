@@ -14,10 +14,10 @@ _SELDOM = {
     "crash after TruncateHistory": 0.004,
     "crash before InstallSnapshot": 0.02,
     "crash inside InstallSnapshot": 0.02,
-    "crash after InstallSnapshot": 0.02,
-    "crash before snapshot": 0.02,
-    "crash inside snapshot": 0.02,
-    "crash after snapshot": 0.02,
+    "crash after InstallSnapshot": 0.008,
+    "crash before snapshot": 0.008,
+    "crash inside snapshot": 0.008,
+    "crash after snapshot": 0.008,
 }
 
 FLOORS: dict[str, float] = {
