@@ -10,11 +10,11 @@ from collections import deque
 
 from .acl import NodeAcl
 from .datatree import DataTree
-from .znodes import Znode, node_digest
+from .znodes import Znode, ZnodeFields, node_digest
 
 
-class FutureZnode:
-    """A znode as a prepared transaction will leave it; the same names as `Znode` where they mean the same.
+class FutureZnode(ZnodeFields):
+    """A znode as a prepared transaction will leave it.
 
     Attributes:
         zxid: of that transaction.
@@ -22,35 +22,13 @@ class FutureZnode:
         child_count: how many children it will have.
     """
 
-    __slots__ = (
-        "acl",
-        "aversion",
-        "child_count",
-        "ctime",
-        "cversion",
-        "czxid",
-        "data",
-        "digest",
-        "ephemeral_owner",
-        "exists",
-        "mtime",
-        "mzxid",
-        "pzxid",
-        "version",
-        "zxid",
-    )
+    __slots__ = ("child_count", "exists", "zxid")
 
     def __init__(self, zxid: int, data: bytes | None, acl: NodeAcl, time: int, owner: int) -> None:
+        super().__init__(data, acl, zxid, time, owner)
         self.zxid = zxid
         self.exists = True
         self.child_count = 0
-        self.data = data
-        self.acl = acl
-        self.czxid = self.mzxid = self.pzxid = zxid
-        self.ctime = self.mtime = time
-        self.version = self.cversion = self.aversion = 0
-        self.ephemeral_owner = owner
-        self.digest = 0
 
     @classmethod
     def of(cls, node: Znode | FutureZnode, zxid: int) -> FutureZnode:
@@ -72,20 +50,6 @@ class FutureZnode:
         copy.ephemeral_owner = node.ephemeral_owner
         copy.digest = node.digest
         return copy
-
-    def digest_fields(self) -> tuple[int, ...]:
-        """The fields that `node_digest` takes."""
-        return (
-            self.czxid,
-            self.mzxid,
-            self.pzxid,
-            self.ctime,
-            self.mtime,
-            self.version,
-            self.cversion,
-            self.aversion,
-            self.ephemeral_owner,
-        )
 
 
 class OutstandingChanges:

@@ -62,17 +62,15 @@ def node_digest(path: str, data: bytes | None, fields: tuple[int, ...]) -> int:
     return crc32(_DIGEST_FIELDS.pack(*fields), crc)
 
 
-class Znode:
-    """A znode of the tree.
+class ZnodeFields:
+    """What a znode stores, whether it stands in the tree or is still to come.
 
-    `cversion` counts the children ever created; clients see creations plus deletions. `children` maps full paths of the
-    children to them (`None` instead of an empty dict): full paths share their string with the tree's own index.
+    `cversion` counts the children ever created; clients see creations plus deletions.
     """
 
     __slots__ = (
         "acl",
         "aversion",
-        "children",
         "ctime",
         "cversion",
         "czxid",
@@ -92,8 +90,35 @@ class Znode:
         self.ctime = self.mtime = time
         self.version = self.cversion = self.aversion = 0
         self.ephemeral_owner = owner
-        self.children: dict[str, Znode] | None = None
         self.digest = 0
+
+    def digest_fields(self) -> tuple[int, ...]:
+        """The fields that `node_digest` takes."""
+        return (
+            self.czxid,
+            self.mzxid,
+            self.pzxid,
+            self.ctime,
+            self.mtime,
+            self.version,
+            self.cversion,
+            self.aversion,
+            self.ephemeral_owner,
+        )
+
+
+class Znode(ZnodeFields):
+    """A znode of the tree.
+
+    `children` maps full paths of the children to them (`None` instead of an empty dict): full paths share their string
+    with the tree's own index.
+    """
+
+    __slots__ = ("children",)
+
+    def __init__(self, data: bytes | None, acl: NodeAcl, zxid: int, time: int, owner: int) -> None:
+        super().__init__(data, acl, zxid, time, owner)
+        self.children: dict[str, Znode] | None = None
 
     @property
     def child_count(self) -> int:
@@ -122,20 +147,6 @@ class Znode:
             len(data) if data else 0,
             count,
             self.pzxid,
-        )
-
-    def digest_fields(self) -> tuple[int, ...]:
-        """The fields that `node_digest` takes."""
-        return (
-            self.czxid,
-            self.mzxid,
-            self.pzxid,
-            self.ctime,
-            self.mtime,
-            self.version,
-            self.cversion,
-            self.aversion,
-            self.ephemeral_owner,
         )
 
     def persisted(self) -> StatPersisted:
