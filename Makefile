@@ -4,16 +4,18 @@
 # make bench   terzetto, kazoo and the C client side by side; terzetto's server and Java's
 #
 # PYTHON chooses the interpreter a new virtual environment is made with, VENV where it is, ARGS goes to pytest or the
-# benchmarks: make unit PYTHON=python3.13 VENV=.venv-3.13 ARGS="-k session".
+# benchmarks: make unit PYTHON=python3.13 VENV=.venv-3.13 ARGS="-k session". WORKERS is how many processes share the tests.
 
 PYTHON ?= python3
 VENV ?= .venv
 ARGS ?=
+WORKERS ?= 2
 
 venv_python := $(VENV)/bin/python
 pip := $(venv_python) -m pip --disable-pip-version-check --quiet --quiet
 stamps := $(VENV)/.installed
 links := build/links/terzetto
+shared := --numprocesses $(WORKERS) --dist worksteal
 
 .PHONY: demo test unit architecture lint format rules mypy pyright docs soak bench peers links clean
 .DELETE_ON_ERROR:
@@ -45,10 +47,10 @@ peers:
 	@sh .ci/peers
 
 test: $(stamps)/cli,test peers
-	$(venv_python) -m pytest $(ARGS)
+	$(venv_python) -m pytest $(shared) $(ARGS)
 
 unit: $(stamps)/cli,test
-	$(venv_python) -m pytest -m "not interop and not soak" $(ARGS)
+	$(venv_python) -m pytest $(shared) -m "not interop and not soak" $(ARGS)
 
 architecture: $(stamps)/cli,test
 	$(venv_python) -m pytest tests/architecture $(ARGS)
