@@ -18,6 +18,7 @@ from ._clock import Clock
 from ._commands import ask_server, release_in
 from ._core import RETRYABLE, ClientCore, SessionProof
 from ._hosts import Endpoint, parse_hosts
+from ._janitor import Doomed
 from ._pipeline import Pipeline
 from ._requests import Requests, check_watch
 from ._retry import RetryPolicy
@@ -171,7 +172,7 @@ class ZooKeeper:
 
         With `session_id` (a znode's `ephemeralOwner`) it is about that session, no other.
         """
-        return SessionProof(self._core, session_id)
+        return SessionProof(self._core, self._requests, session_id)
 
     # Views and servers ------------------------------------------------------------------------------------------------
 
@@ -567,7 +568,9 @@ class ZooKeeper:
 
     # Clean-up ---------------------------------------------------------------------------------------------------------
 
-    def defer_delete(self, path: str, *, prefix: str | None = None) -> None:
+    def defer_delete(
+        self, path: str, *, prefix: str | None = None, data: bytes | None = None, own: bool = False
+    ) -> None:
         """Deletes a znode in the background, whatever becomes of the caller: tried until it is done or the session
         ends.
 
@@ -575,12 +578,15 @@ class ZooKeeper:
             path: the znode; one that is gone already is fine.
             prefix: delete those children of `path` whose names start with it instead, for a sequential znode whose
                 create reply was lost.
+            data: only if it holds these, for a znode that may be somebody else's by then.
+            own: only if it is an ephemeral znode of the present session.
         """
         self._requests.absolute(path)
         if prefix is not None and (not isinstance(prefix, str) or not prefix or "/" in prefix):
             raise ValueError(f"prefix must be the beginning of a znode's name, not {prefix!r}")
         session, first = self._core.session, self._core.session.resumable_id
-        self._core.janitor.defer(self, path, prefix, lambda: session.resumable_id != first)
+        doomed = Doomed(path, prefix, data, (first or -1) if own else 0)
+        self._core.janitor.defer(self, doomed, lambda: session.resumable_id != first)
 
 
 def core_of(client: ZooKeeper) -> ClientCore:

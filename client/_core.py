@@ -5,6 +5,7 @@ proof and those who rest on it.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -13,12 +14,14 @@ import trio
 from ._clock import Clock
 from ._janitor import Janitor
 from ._pending import Request
+from ._proof import AMPLE_SHARE
+from ._requests import Requests
 from ._retry import RetryPolicy
 from ._runner import SessionRunner
 from ._session import Session
-from ._watching import StateNode, WatchStream
-from .errors import ConnectionLoss, KazooException, ThrottledOpError
-from .values import ACL, KazooState
+from ._watching import StateNode, WatchCallback, WatchStream
+from .errors import ConnectionLoss, KazooException, NoNodeError, SessionMovedError, ThrottledOpError
+from .values import ACL, EventType, KazooState, WatchedEvent
 
 
 class ClientCore:
@@ -88,6 +91,7 @@ class ClientCore:
 
 
 RETRYABLE = (ConnectionLoss, ThrottledOpError)
+_ASKED_AGAIN = (*RETRYABLE, SessionMovedError)
 
 
 class LapseGuard:
@@ -102,6 +106,7 @@ class LapseGuard:
         self._session = session
         self._clock = clock
         self._guarded: dict[trio.CancelScope, SessionProof] = {}
+        self._due: dict[DeletionWatch, None] = {}
         self._wanted = trio.Event()
 
     def add(self, scope: trio.CancelScope, proof: SessionProof) -> None:
@@ -128,16 +133,63 @@ class LapseGuard:
             scope.cancel()
             self._guarded.pop(scope, None)
 
+    def send_soon(self, watch: DeletionWatch) -> None:
+        """Has a watch sent in the next scheduler pass, unless it is withdrawn until then."""
+        self._due[watch] = None
+        self._wanted.set()
+
+    def withdraw(self, watch: DeletionWatch) -> None:
+        """It is not sent any more. One that was is left alone."""
+        self._due.pop(watch, None)
+
     async def run(self) -> None:
         """Looks, as long as there is anything to guard. Without this task nothing is prolonged, which errs on the safe
         side.
         """
         while True:
-            await self._wanted.wait()
-            self._wanted = trio.Event()
-            while self._guarded:
-                self.look()
-                await trio.sleep(max(self._session.timeout / 20, 0.01))
+            with trio.CancelScope() as pause:
+                while True:
+                    if self._guarded and pause.deadline == math.inf:
+                        pause.deadline = trio.current_time() + max(self._session.timeout / 20, 0.01)
+                    await self._wanted.wait()
+                    self._wanted = trio.Event()
+                    due, self._due = self._due, {}
+                    for watch in due:
+                        watch.send()
+            self.look()
+
+
+class DeletionWatch:
+    """A watch on a znode's children that is being set; waits for its own requests. See `SessionProof.watch_deleted`."""
+
+    def __init__(self, runner: SessionRunner, requests: Requests, path: str, watch: WatchCallback) -> None:
+        self._runner = runner
+        self._requests = requests
+        self._path = path
+        self._watch = watch
+
+    def send(self) -> None:
+        """Hands the request over."""
+        request = self._requests.get_children(self._path, self._watch)
+        request.waiter = self
+        try:
+            self._runner.session.submit(request)
+        except KazooException:
+            self._tell(EventType.NONE)
+        else:
+            self._runner.wake_writer()
+
+    def completed(self, request: Request) -> None:
+        """Called by the shell once the outcome is known."""
+        if isinstance(request.error, _ASKED_AGAIN) and not self._runner.session.is_over:
+            self.send()
+        elif isinstance(request.error, NoNodeError):
+            self._tell(EventType.DELETED)
+        elif request.error is not None:
+            self._tell(EventType.NONE)
+
+    def _tell(self, event_type: str) -> None:
+        self._watch(WatchedEvent(event_type, self._runner.session.keeper_state, self._path))
 
 
 class SessionProof:
@@ -145,11 +197,12 @@ class SessionProof:
 
     `deadline` is by the client's clock (`ZooKeeper.clock`), in seconds: until then no server can have expired the
     session, whatever the network does. It moves on with every write of the session, or with an empty transaction every
-    quarter of the session timeout. Source: the design notes on ownership.
+    sixth of the session timeout. Source: the design notes on ownership.
     """
 
-    def __init__(self, core: ClientCore, session_id: int | None = None) -> None:
+    def __init__(self, core: ClientCore, requests: Requests, session_id: int | None = None) -> None:
         self._core = core
+        self._requests = requests
         self._session_id = session_id
 
     @property
@@ -167,10 +220,16 @@ class SessionProof:
         return max(0.0, self.deadline - self._core.clock.now())
 
     async def renew(self) -> float:
-        """Asks a quorum now; returns the new deadline. Raises as any write does."""
+        """Asks a quorum now; returns the new deadline. Raises as any write does.
+
+        It asks a second time when the first answer alone proves little: after an idle time it takes two, one behind the
+        other, to know that the leader has been told of the session.
+        """
         core = self._core
-        request = core.session.new_proof()
-        await core.runner.call(request)
+        for _ in range(2):
+            await core.runner.call(core.session.new_proof())
+            if self.remaining() >= core.session.timeout * AMPLE_SHARE:
+                break
         return self.deadline
 
     async def wait_lapsed(self) -> None:
@@ -192,8 +251,24 @@ class SessionProof:
         """Lets go of a guarded scope; an unknown one is ignored."""
         self._core.guard.discard(scope)
 
+    def watch_deleted(self, path: str, watch: WatchCallback) -> Callable[[], None]:
+        """Has `watch` told once a znode without children is gone, or the session over; what owns nothing but that znode
+        owns nothing then.
+
+        A one-shot watch as `get_children` leaves it, but nobody waits for the answer: the request goes out once the
+        calling task waits for something, and is made again after a lost connection; a znode that is gone already is
+        told as DELETED.
+
+        Returns:
+            What withdraws the request, as long as it has not gone out; later it does nothing.
+        """
+        core = self._core
+        deletion = DeletionWatch(core.runner, self._requests, path, watch)
+        core.guard.send_soon(deletion)
+        return lambda: core.guard.withdraw(deletion)
+
     def __enter__(self) -> SessionProof:
-        self._core.session.proof.hold(self._core.clock.now())
+        self._core.session.proof.hold()
         return self
 
     def __exit__(

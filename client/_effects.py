@@ -8,20 +8,61 @@ from typing import Protocol
 
 from ._pending import Request
 from ._watches import Watchers
-from .errors import KazooException
+from .errors import AuthFailedError, ConnectionLoss, KazooException
 from .values import WatchedEvent
 
 
 class SaslMechanism(Protocol):
-    """One SASL conversation, client side; no I/O."""
+    """One SASL conversation, client side."""
+
+    @property
+    def blocks(self) -> bool:
+        """Whether its methods may wait for something outside (a Kerberos server): then they are called in a thread."""
+        ...
 
     def initial(self) -> bytes:
         """The first token, empty where the mechanism starts with the server's challenge."""
         ...
 
     def respond(self, challenge: bytes | None) -> bytes | None:
-        """The answer to a server's token, `None` when the conversation is complete. Raises `AuthFailedError`."""
+        """The answer to a server's token (`None`: the server sent none), `None` when the conversation is complete.
+
+        Raises:
+            AuthFailedError: the server, or the credentials, will not do; no other attempt would fare better.
+            OSError: something outside cannot be reached now; another connection will be tried.
+        """
         ...
+
+
+TurnOutcome = bytes | None | KazooException
+"""The token to send, `None` when nothing is left to say, or why there is none."""
+
+
+@dataclass(frozen=True, eq=False)
+class SaslTurn:
+    """One turn of a mechanism: the shell calls `take` in a thread, and reports the outcome to the session."""
+
+    _mechanism: SaslMechanism = field(repr=False)
+    _challenge: bytes | None = field(repr=False)
+    is_first: bool = False
+
+    @property
+    def blocks(self) -> bool:
+        """Whether `take` may wait for something outside."""
+        return self._mechanism.blocks
+
+    def take(self) -> TurnOutcome:
+        """Asks the mechanism."""
+        try:
+            return self._mechanism.initial() if self.is_first else self._mechanism.respond(self._challenge)
+        except AuthFailedError as error:
+            return error
+        except OSError as error:
+            lost = ConnectionLoss(f"SASL could not be tried: {error}")
+            lost.__cause__ = error
+            return lost
+        except Exception as error:  # noqa: BLE001 - the mechanism is not ours; whatever it cannot do is a refusal
+            return AuthFailedError(f"SASL failed: {error!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +76,7 @@ class SessionConfig:
     max_reply_size: int = 16 * 1024 * 1024
     max_in_flight: int = 16_384
     renew_session: bool = True
-    sasl: Callable[[], SaslMechanism] | None = None
+    sasl: Callable[[str], SaslMechanism] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +102,7 @@ class DropLink:
     error: KazooException
 
 
-Effect = list[Request] | Deliver | StateChanged | DropLink
+Effect = list[Request] | Deliver | StateChanged | DropLink | SaslTurn
 """A plain list holds requests whose outcome is known, in order: the common effect, so the one without an object each.
 
 """

@@ -6,8 +6,10 @@ Knows no sockets: names are resolved by the transport, at every dial. Chance com
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
 from .paths import check_path
@@ -23,13 +25,26 @@ class Endpoint:
         host: name or address, without brackets.
         port: TCP port.
         server_name: the name that its TLS certificate must carry.
-        url: the entry as given, for WebSocket gateways ("ws://..."); `None` for a plain server.
+        url: of a WebSocket gateway, "ws://host:port/path", without its query; `None` for a plain server.
+        query: what stands behind the question mark there. It may be a secret, and is never shown.
     """
 
     host: str
     port: int
     server_name: str
     url: str | None = None
+    query: str = field(default="", repr=False)
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether it is reached by way of wss://."""
+        return self.url is not None and self.url.startswith("wss:")
+
+    @property
+    def resource(self) -> str:
+        """Path and query of a gateway, as its HTTP request names them."""
+        path = urlsplit(self.url or "").path or "/"
+        return f"{path}?{self.query}" if self.query else path
 
     def __str__(self) -> str:
         if self.url is not None:
@@ -41,7 +56,8 @@ def parse_hosts(hosts: str | Iterable[str]) -> tuple[list[Endpoint], str | None]
     """Reads a connect string or a list of its entries.
 
     Args:
-        hosts: "h1:p1,h2:p2/chroot", "[::1]:2181", or a list of "h:p" whose last item may be "/chroot".
+        hosts: "h1:p1,h2:p2/chroot", "[::1]:2181", or a list of "h:p" whose last item may be "/chroot". Entries may be
+            WebSocket gateways, "ws://host:port/path" or "wss://..."; a chroot cannot stand beside those.
 
     Returns:
         Endpoints in the order given, and the chroot, `None` without one.
@@ -57,12 +73,15 @@ def parse_hosts(hosts: str | Iterable[str]) -> tuple[list[Endpoint], str | None]
             if not isinstance(entry, str):
                 raise ConfigurationError(f"every host must be a str like 'host:port', not {entry!r}")
         chroot = entries.pop() if entries and entries[-1].startswith("/") else None
+        if chroot is not None and any("://" in entry for entry in entries):
+            raise ConfigurationError(f"{chroot!r} in hosts: {_CHROOT_BESIDE}")
     if chroot is not None:
         try:
             check_path(chroot, "chroot")
         except ValueError as error:
             raise ConfigurationError(f"{error}, in hosts {hosts!r}") from None
-    endpoints = [_parse_entry(entry.strip(), hosts) for entry in entries]
+    shown = _redacted(hosts, entries)
+    endpoints = [_parse_entry(entry.strip(), shown) for entry in entries]
     if not endpoints:
         raise ConfigurationError(f"hosts {hosts!r} name no server; expected 'host:port,host:port/chroot'")
     return endpoints, chroot if chroot != "/" else None
@@ -75,9 +94,55 @@ def _split_string(hosts: str) -> tuple[list[str], str | None]:
     return text.split(","), "/" + path if slash and path else None
 
 
+_CHROOT_BESIDE = "beside ws:// and wss:// entries the chroot is given by chroot="
+_URL_PORTS = {"ws": 80, "wss": 443}
+_RESOURCE = re.compile(r"[!-~]*")
+
+
+def _redacted(hosts: object, entries: list[str]) -> object:
+    """What messages may show: addresses of gateways may hold credentials."""
+    if not any("://" in entry for entry in entries):
+        return hosts
+    shown = [_shown(entry) for entry in entries]
+    return ",".join(shown) if isinstance(hosts, str) else shown
+
+
+def _shown(entry: str) -> str:
+    if "://" not in entry:
+        return entry
+    return re.sub(r"//[^/]*@", "//...@", entry.partition("?")[0].partition("#")[0])
+
+
+def _parse_url(entry: str) -> Endpoint:
+    where = f"{_shown(entry)!r} in hosts"
+    scheme = entry.partition(":")[0].lower()
+    if scheme not in _URL_PORTS:
+        meant = {"http": "; did you mean ws://?", "https": "; did you mean wss://?"}.get(scheme, "")
+        raise ConfigurationError(f"{where}: only ws:// and wss:// are known{meant}")
+    try:
+        parts = urlsplit(entry)
+        port = parts.port
+        host = parts.hostname
+        "".join(host or "").encode("idna")
+    except (ValueError, UnicodeError):
+        # What the parser has to say may quote credentials.
+        raise ConfigurationError(f"{where}: expected '{scheme}://host:port/path'") from None
+    if parts.username is not None or parts.password is not None:
+        raise ConfigurationError(f"{where}: credentials belong into websocket=WebSocketOptions(...), not the address")
+    if not host or any(character.isspace() or not character.isprintable() for character in host) or port == 0:
+        raise ConfigurationError(f"{where}: expected '{scheme}://host:port/path'")
+    if parts.fragment or not _RESOURCE.fullmatch(parts.path) or not _RESOURCE.fullmatch(parts.query):
+        raise ConfigurationError(f"{where}: path and query are of printable ASCII, without a fragment")
+    number = _URL_PORTS[scheme] if port is None else port
+    bracketed = f"[{host}]" if ":" in host else host
+    return Endpoint(host, number, host, f"{scheme}://{bracketed}:{number}{parts.path or '/'}", parts.query)
+
+
 def _parse_entry(entry: str, hosts: object) -> Endpoint:
     if "://" in entry:
-        raise ConfigurationError(f"{entry!r} in hosts {hosts!r}: this scheme of address is not supported")
+        return _parse_url(entry)
+    if "/" in entry:
+        raise ConfigurationError(f"{entry!r} in hosts {hosts!r}: {_CHROOT_BESIDE}")
     if not entry:
         raise ConfigurationError(f"empty entry in hosts {hosts!r}; expected 'host:port'")
     if entry.startswith("["):

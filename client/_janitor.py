@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import tenacity
@@ -18,6 +19,7 @@ import trio
 from ._backoff import FullJitter
 from .errors import (
     AuthFailedError,
+    BadVersionError,
     ConnectionLoss,
     KazooException,
     NoNodeError,
@@ -26,6 +28,7 @@ from .errors import (
     SessionMovedError,
     ThrottledOpError,
 )
+from .values import ZnodeStat
 
 log = logging.getLogger("terzetto.client")
 
@@ -40,6 +43,10 @@ class Znodes(Protocol):
         """Deletes a znode."""
         ...
 
+    async def get(self, path: str) -> tuple[bytes | None, ZnodeStat]:
+        """Reads a znode's data."""
+        ...
+
     async def get_children(self, path: str) -> list[str]:
         """Lists a znode's children."""
         ...
@@ -47,6 +54,32 @@ class Znodes(Protocol):
     async def sync(self, path: str) -> str:
         """Makes this server as new as the leader was."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """What is to be deleted.
+
+    Attributes:
+        path: the znode, or with a prefix its parent.
+        prefix: beginning of the names of the children that are meant.
+        data: only a znode that holds these.
+        owner: only an ephemeral znode of this session; 0 for any znode.
+    """
+
+    path: str
+    prefix: str | None = None
+    data: bytes | None = None
+    owner: int = 0
+
+    @property
+    def is_conditional(self) -> bool:
+        """Whether a znode has to be looked at first."""
+        return self.data is not None or self.owner != 0
+
+    def means(self, data: bytes, stat: ZnodeStat) -> bool:
+        """Whether a znode with these contents is meant."""
+        return self.data in (None, data) and self.owner in (0, stat.ephemeralOwner)
 
 
 class Janitor:
@@ -78,16 +111,13 @@ class Janitor:
                 self._started.set()
                 await trio.sleep_forever()
 
-    def defer(self, znodes: Znodes, path: str, prefix: str | None, session_over: Callable[[], bool]) -> None:
-        """Deletes a znode, or, with a prefix, those children of `path` whose names start with it.
-
-        Tried until it is done or `session_over` is true.
-        """
+    def defer(self, znodes: Znodes, doomed: Doomed, session_over: Callable[[], bool]) -> None:
+        """Deletes what is doomed. Tried until it is done or `session_over` is true."""
         if self._nursery is None or self._scope.cancel_called:
             raise RuntimeError("the client is closed")
         self._pending += 1
         self._idle = trio.Event() if self._pending == 1 else self._idle
-        self._nursery.start_soon(self._delete, znodes, path, prefix, session_over)
+        self._nursery.start_soon(self._delete, znodes, doomed, session_over)
 
     async def drain(self) -> None:
         """Waits until nothing is pending."""
@@ -97,41 +127,66 @@ class Janitor:
         """Gives up what is pending."""
         self._scope.cancel()
 
-    async def _delete(self, znodes: Znodes, path: str, prefix: str | None, session_over: Callable[[], bool]) -> None:
+    async def _delete(self, znodes: Znodes, doomed: Doomed, session_over: Callable[[], bool]) -> None:
+        failures: list[KazooException] = []
+
+        async def attempt() -> None:
+            if failures:
+                raise failures.pop()
+            if not session_over():
+                for path in await _paths(znodes, doomed):
+                    await _delete_meant(znodes, path, doomed)
+
         try:
-            async for attempt in tenacity.AsyncRetrying(
-                sleep=trio.sleep,
-                wait=self._wait,
-                retry=tenacity.retry_if_exception_type(_PASSING),
-                reraise=True,
-            ):
-                with attempt:
-                    if session_over():
-                        return
-                    await self._delete_once(znodes, path, prefix)
+            try:
+                await attempt()
+            except _PASSING as error:
+                failures.append(error)
+            if failures:  # only what is repeated pays for repetitions
+                await tenacity.AsyncRetrying(
+                    sleep=trio.sleep,
+                    wait=self._wait,
+                    retry=tenacity.retry_if_exception_type(_PASSING),
+                    reraise=True,
+                )(attempt)
         except (SessionExpiredError, AuthFailedError):
-            log.debug("the session ended before %s was deleted", path)
+            log.debug("the session ended before %s was deleted", doomed.path)
         except (KazooException, ValueError) as error:  # a name that no path may have, from another client
-            log.warning("%s could not be deleted: %s", path, error)
+            log.warning("%s could not be deleted: %s", doomed.path, error)
         finally:
             self._pending -= 1
             if not self._pending:
                 self._idle.set()
 
-    async def _delete_once(self, znodes: Znodes, path: str, prefix: str | None) -> None:
-        if prefix is None:
-            doomed = [path]
-        else:
-            # A create whose reply was lost may have been committed through another server.
-            await znodes.sync(path)
-            try:
-                names = await znodes.get_children(path)
-            except NoNodeError:
-                return
-            root = "" if path == "/" else path
-            doomed = [f"{root}/{name}" for name in names if name.startswith(prefix)]
-        for znode in doomed:
-            try:
-                await znodes.delete(znode)
-            except NoNodeError:
-                continue
+
+async def _paths(znodes: Znodes, doomed: Doomed) -> list[str]:
+    """The znodes that may be meant."""
+    if doomed.prefix is not None or doomed.is_conditional:
+        # A create whose reply was lost may have been committed through another server.
+        await znodes.sync(doomed.path)
+    if doomed.prefix is None:
+        return [doomed.path]
+    try:
+        names = await znodes.get_children(doomed.path)
+    except NoNodeError:
+        return []
+    root = "" if doomed.path == "/" else doomed.path
+    return [f"{root}/{name}" for name in names if name.startswith(doomed.prefix)]
+
+
+async def _delete_meant(znodes: Znodes, path: str, doomed: Doomed) -> None:
+    """Deletes a znode if it is meant; what was looked at is what is deleted."""
+    version = -1
+    while True:
+        try:
+            if doomed.is_conditional:
+                data, stat = await znodes.get(path)
+                if not doomed.means(data or b"", stat):
+                    return
+                version = stat.version
+            await znodes.delete(path, version)
+        except NoNodeError:
+            return
+        except BadVersionError:
+            continue  # written to since: another look
+        return

@@ -10,6 +10,7 @@ from ._clock import (
 )
 from ._core import SessionProof
 from ._effects import SaslMechanism
+from ._gssapi import Gssapi
 from ._hosts import Endpoint
 from ._open import open_zookeeper
 from ._pipeline import (
@@ -17,6 +18,7 @@ from ._pipeline import (
     PipelineResult,
 )
 from ._retry import RetryPolicy
+from ._sasl import DigestMd5
 from ._scopes import PlainNursery
 from ._transaction import (
     ReadChildren,
@@ -35,12 +37,19 @@ from ._watching import (
     WatchCallback,
     WatchStream,
 )
+from ._websocket import (
+    GatewayRefusedError,
+    WebSocketOptions,
+)
 
 __all__ = [
     "BootClock",
     "Clock",
     "Connection",
+    "DigestMd5",
     "Endpoint",
+    "GatewayRefusedError",
+    "Gssapi",
     "Listener",
     "Pipeline",
     "PipelineResult",
@@ -58,6 +67,7 @@ __all__ = [
     "Transport",
     "WatchCallback",
     "WatchStream",
+    "WebSocketOptions",
     "ZooKeeper",
     "open_zookeeper",
 ]

@@ -21,6 +21,7 @@ from ._runner import SessionRunner, Timeouts
 from ._scopes import PlainNursery
 from ._session import Session
 from ._transport import TcpTransport, Transport
+from ._websocket import WebSocketOptions, WebSocketTransport, refuse_exposure
 from .errors import ConfigurationError, ConnectTimeoutError
 from .paths import Chroot
 from .values import ACL, OPEN_ACL_UNSAFE, check_acl
@@ -79,6 +80,45 @@ def _client_id(client_id: tuple[int, bytes] | None) -> tuple[int, bytes] | None:
     return client_id
 
 
+def _check_combination(
+    endpoints: list[Endpoint],
+    tls: ssl.SSLContext | None,
+    transport: Transport | None,
+    websocket: WebSocketOptions | None,
+    track_ensemble: bool,
+) -> None:
+    through_gateways = any(endpoint.url is not None for endpoint in endpoints)
+    if tls is not None and track_ensemble:
+        raise ConfigurationError(
+            "track_ensemble cannot go with tls: the ensemble's configuration names plain ports only"
+        )
+    if through_gateways and track_ensemble:
+        raise ConfigurationError(
+            "track_ensemble cannot go with ws:// and wss:// hosts: the ensemble's configuration names no gateways"
+        )
+    if tls is not None and transport is not None and not any(endpoint.is_secure for endpoint in endpoints):
+        raise ConfigurationError("tls belongs to the default transport; give the context to your transport instead")
+    if websocket is not None:
+        if not isinstance(websocket, WebSocketOptions):
+            raise TypeError(f"websocket must be WebSocketOptions, not {type(websocket).__name__}")
+        refuse_exposure(websocket, endpoints)
+
+
+def _dialler(
+    transport: Transport | None, tls: ssl.SSLContext | None, websocket: WebSocketOptions | None, config: SessionConfig
+) -> WebSocketTransport:
+    """The transport for plain servers and gateways; without one of the caller's, gateways get TLS by their address."""
+    plain, bare = transport or TcpTransport(tls), transport or TcpTransport()
+    return WebSocketTransport(plain, bare, options=websocket, tls=tls, max_reply_size=config.max_reply_size)
+
+
+def _mechanism(sasl: Callable[[str], SaslMechanism] | None) -> Callable[[str], SaslMechanism] | None:
+    if sasl is not None and not callable(sasl):
+        # Not shown: it may be a user and a password.
+        raise ConfigurationError("sasl must be DigestMd5(...), Gssapi(...), or make a mechanism from a server's name")
+    return sasl
+
+
 @asynccontextmanager
 async def open_zookeeper(
     hosts: str | Iterable[str] = "127.0.0.1:2181",
@@ -93,8 +133,9 @@ async def open_zookeeper(
     renew_session: bool = True,
     read_only: bool = False,
     auth: Iterable[tuple[str, str | bytes]] = (),
-    sasl: Callable[[], SaslMechanism] | None = None,
+    sasl: Callable[[str], SaslMechanism] | None = None,
     tls: ssl.SSLContext | None = None,
+    websocket: WebSocketOptions | None = None,
     default_acl: Iterable[ACL] | None = None,
     retry: RetryPolicy | None = None,
     randomize_hosts: bool = True,
@@ -112,7 +153,8 @@ async def open_zookeeper(
 
     Args:
         hosts: "h1:p1,h2:p2/chroot", "[::1]:2181", or a list of "host:port". Names are resolved again at every dial.
-        chroot: path put before every path; instead of the one in `hosts`.
+            "ws://host:port/path" and "wss://..." entries are WebSocket gateways.
+        chroot: path put before every path; instead of the one in `hosts`, and the only way beside gateways.
         ensure_chroot: create the chroot if it is missing, instead of raising `ConfigurationError`.
         session_timeout: asked for, in seconds; the server's limits apply (`ZooKeeper.session_timeout` is what it gave).
         client_id: (session id, password) of a session to resume.
@@ -125,8 +167,10 @@ async def open_zookeeper(
         read_only: also take a server that has lost its quorum; the client moves on as soon as it finds one that has
             not.
         auth: (scheme, credential) pairs, sent on every connection before anything else.
-        sasl: makes the SASL mechanism for a connection.
-        tls: context for TLS connections.
+        sasl: `DigestMd5(...)`, `Gssapi(...)`, or whatever makes a mechanism for a connection from the server's name as
+            it stands in `hosts`. Nothing else is sent before the conversation is over.
+        tls: context for TLS connections, also those of wss:// entries; without it these trust the system's authorities.
+        websocket: headers and token for ws:// and wss:// entries.
         default_acl: for znodes created without one; world:anyone with all permissions if not given.
         retry: retries of requests that failed with a lost connection, where that is safe; `None` for none.
         randomize_hosts: try the servers in random order.
@@ -146,12 +190,7 @@ async def open_zookeeper(
         SessionExpiredError: `client_id` names no live session, and `renew_session` is False.
     """
     endpoints, view = _parse(hosts, chroot)
-    if tls is not None and track_ensemble:
-        raise ConfigurationError(
-            "track_ensemble cannot go with tls: the ensemble's configuration names plain ports only"
-        )
-    if tls is not None and transport is not None:
-        raise ConfigurationError("tls belongs to the default transport; give the context to your transport instead")
+    _check_combination(endpoints, tls, transport, websocket, track_ensemble)
     config = SessionConfig(
         session_timeout=_seconds("session_timeout", session_timeout),
         read_only=read_only,
@@ -160,14 +199,15 @@ async def open_zookeeper(
         max_reply_size=_positive("max_reply_size", max_reply_size),
         max_in_flight=_positive("max_in_flight", max_in_flight),
         renew_session=renew_session,
-        sasl=sasl,
+        sasl=_mechanism(sasl),
     )
     patience = None if give_up_after is None else _seconds("give_up_after", give_up_after)
     chance = rng or random.Random()
+    dialler = _dialler(transport, tls, websocket, config)
     core = ClientCore(
         SessionRunner(
             Session(config),
-            transport or TcpTransport(tls),
+            dialler,
             HostList(endpoints, chance, shuffle=randomize_hosts),
             clock or BootClock(),
             chance,
@@ -181,7 +221,7 @@ async def open_zookeeper(
     if retry is not None and not isinstance(retry, RetryPolicy):
         raise TypeError(f"retry must be a RetryPolicy or None, not {retry!r}")
     limit = None if connect_timeout is None else _seconds("connect_timeout", connect_timeout)
-    async with _running(core, limit) as nursery:
+    async with _running(core, dialler, limit) as nursery:
         client = ZooKeeper(core, view)
         if view.prefix and limit is not None:
             await _check_chroot(client, ensure_chroot)
@@ -191,9 +231,12 @@ async def open_zookeeper(
 
 
 @asynccontextmanager
-async def _running(core: ClientCore, connect_limit: float | None) -> AsyncIterator[trio.Nursery]:
+async def _running(
+    core: ClientCore, dialler: WebSocketTransport, connect_limit: float | None
+) -> AsyncIterator[trio.Nursery]:
     """Runs the client's tasks, connected, for the block; closes the session and ends them behind it."""
     async with PlainNursery() as nursery:
+        dialler.run_links_in(nursery)
         nursery.start_soon(core.janitor.run)
         nursery.start_soon(core.runner.run)
         nursery.start_soon(core.guard.run)

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from .errors import KazooException, WireError, ZookeeperError
+from .errors import FrameTooLargeError, KazooException, ReplyTooLargeError, WireError, ZookeeperError
 from .wire.operations import AUTH_XID, PING_XID, Operation
 
 _WITHDRAWN_MAX = 1000
@@ -33,7 +33,7 @@ class Request:
         done: the outcome is known.
         waiter: who waits, opaque to the session; `None` when nobody does (any more).
         withdrawn: its caller left. Unsent, it never will be sent; sent, its reply is dropped.
-        sent_at: when its first byte was handed over, by the session's clock; only kept for quorum-ordered operations.
+        sent_at: when its first byte was handed over, by the session's clock.
     """
 
     __slots__ = (
@@ -103,6 +103,7 @@ class RequestQueue:
         "held",
         "max_in_flight",
         "open",
+        "pings",
         "sent",
         "unsent",
     )
@@ -114,6 +115,8 @@ class RequestQueue:
         self.sent: deque[Request] = deque()
         self.open = False
         """Whether `unsent` may go out; `control` always may."""
+        self.pings: deque[float] = deque()
+        """When each ping without an answer was sent."""
         self._offered: list[Request] = []
         self._tail = b""
         # Auth requests in `sent`, oldest first, and how many of them have been answered before their turn.
@@ -187,9 +190,9 @@ class RequestQueue:
 
     def _moved(self, request: Request, now: float) -> None:
         if request.xid == PING_XID:
+            self.pings.append(now)
             return
-        if request.operation.quorum_ordered:
-            request.sent_at = now
+        request.sent_at = now
         self.sent.append(request)
         if request.xid == AUTH_XID:
             self._early.append(request)
@@ -219,6 +222,19 @@ class RequestQueue:
             return self.sent.popleft()
         return None
 
+    def reply_too_large(self, error: FrameTooLargeError) -> None:
+        """A frame over the limit is on its way."""
+        # Notifications and pings are small, so it answers the oldest request in flight.
+        if self.sent and not self.sent[0].done:
+            head = self.sent[0]
+            head.error = ReplyTooLargeError(f"{error} (max_reply_size)", path=head.path, outcome_unknown=True)
+
+    def release_held(self, done: list[Request]) -> None:
+        """Appends every answer whose turn has come and that somebody waits for."""
+        while (held := self.take_held()) is not None:
+            if held.waiter is not None:
+                done.append(held)
+
     def lost(self) -> tuple[list[Request], list[Request]]:
         """The link went. Returns (requests of which bytes may have left, requests of which none did), in call order.
 
@@ -230,6 +246,7 @@ class RequestQueue:
         self.control.clear()
         self.unsent.clear()
         self.sent.clear()
+        self.pings.clear()
         self._early.clear()
         self.open = False
         self._offered = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar, overload
 
 import trio
 from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, wait_task_rescheduled
@@ -61,13 +61,14 @@ class Pipeline:
         self._waiting: deque[Request] = deque()
         self._bytes = 0
         self._since_flush = 0
+        self._used = False
         self._broken = False
         self._task: Task | None = None
         self._wake_at = 0
         self._open = False
 
     async def __aenter__(self) -> Pipeline:
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
         self._open = True
         return self
 
@@ -76,8 +77,10 @@ class Pipeline:
     ) -> None:
         self._open = False
         try:
-            if kind is None:
+            if kind is None and self._used:
                 await self._drain(0)
+            elif kind is None:
+                await trio.lowlevel.checkpoint()
         finally:
             for request in self._waiting:
                 self._runner.session.withdraw(request)
@@ -99,6 +102,7 @@ class Pipeline:
         """As `ZooKeeper.get_acls`."""
         return await self._submit(self._requests.get_acls(path))
 
+    @overload
     async def create(
         self,
         path: str,
@@ -107,12 +111,38 @@ class Pipeline:
         ephemeral: bool = False,
         sequence: bool = False,
         *,
+        include_data: Literal[False] = False,
         ttl: float | None = None,
         container: bool = False,
-    ) -> PipelineResult[str]:
+    ) -> PipelineResult[str]: ...
+    @overload
+    async def create(
+        self,
+        path: str,
+        value: bytes | None = b"",
+        acl: Iterable[ACL] | None = None,
+        ephemeral: bool = False,
+        sequence: bool = False,
+        *,
+        include_data: Literal[True],
+        ttl: float | None = None,
+        container: bool = False,
+    ) -> PipelineResult[tuple[str, ZnodeStat]]: ...
+    async def create(
+        self,
+        path: str,
+        value: bytes | None = b"",
+        acl: Iterable[ACL] | None = None,
+        ephemeral: bool = False,
+        sequence: bool = False,
+        *,
+        include_data: bool = False,
+        ttl: float | None = None,
+        container: bool = False,
+    ) -> PipelineResult[Any]:
         """As `ZooKeeper.create`."""
         return await self._submit(
-            self._requests.create(path, value, acl, ephemeral, sequence, ttl=ttl, container=container)
+            self._requests.create(path, value, acl, ephemeral, sequence, include_data, ttl, container)
         )
 
     async def set(self, path: str, value: bytes | None, version: int = -1) -> PipelineResult[ZnodeStat]:
@@ -134,6 +164,7 @@ class Pipeline:
     async def _submit(self, request: Request) -> PipelineResult[Any]:
         if not self._open:
             raise RuntimeError("the pipeline is not open: submit inside its 'async with' block")
+        self._used = True
         if self._broken:
             request.error = ConnectionLoss("an earlier request of the pipeline lost its connection", path=request.path)
             request.done = True

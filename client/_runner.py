@@ -20,7 +20,7 @@ from trio.lowlevel import Abort, RaiseCancelT, Task, current_task, reschedule, w
 
 from ._backoff import FullJitter
 from ._clock import Clock
-from ._effects import Deliver, DropLink, Effect, StateChanged
+from ._effects import Deliver, DropLink, Effect, SaslTurn, StateChanged
 from ._hosts import Endpoint, HostList
 from ._janitor import Janitor
 from ._pending import Request
@@ -101,6 +101,11 @@ class SessionRunner:
         self._preferred: Endpoint | None = None
         self._nursery: trio.Nursery | None = None
 
+    @property
+    def connection(self) -> Connection | None:
+        """The present one; `None` from the moment on at which it counts as lost."""
+        return self._connection
+
     # Requests ---------------------------------------------------------------------------------------------------------
 
     async def call(self, request: Request) -> Any:
@@ -140,15 +145,19 @@ class SessionRunner:
 
     def flush(self) -> None:
         """Sends what is queued, in this very call as far as the link takes it."""
+        if not self.flush_some():
+            self.wake_writer()
+
+    def flush_some(self) -> bool:
+        """As `flush`, but touches no task: False when the writer is to be woken for the rest."""
         connection = self._connection
         if connection is None or self._sending:
-            return
+            return True
         if not connection.sends_at_once:
-            self.wake_writer()
-            return
+            return False
         data = self.session.queue.take(SEND_CHUNK)
         if not data:
-            return
+            return True
         # Read first: a process that is stopped in between must not believe that it was heard later than it was.
         now = self.clock.now()
         try:
@@ -157,11 +166,9 @@ class SessionRunner:
             # Not dropped here: this is the task of a caller that is about to park, which must not be woken before it
             # has. The writer meets the same error, in a task of ours.
             self.session.sent_bytes(0, now)
-            self.wake_writer()
-            return
+            return False
         self.session.sent_bytes(sent, now)
-        if sent < len(data):
-            self.wake_writer()
+        return sent == len(data)
 
     def drop_link(self, error: BaseException) -> None:
         """Ends the current connection, if there is one. The session knows at once, its tasks leave a little later.
@@ -196,6 +203,15 @@ class SessionRunner:
                 self._state_changed(effect)
             elif isinstance(effect, DropLink):
                 self.drop_link(effect.error)
+            elif isinstance(effect, SaslTurn) and self._nursery is not None:
+                self._nursery.start_soon(self._take_turn, effect)
+
+    async def _take_turn(self, turn: SaslTurn) -> None:
+        """Lets a SASL mechanism wait for what it needs without anybody else waiting with it."""
+        outcome = await trio.to_thread.run_sync(turn.take, abandon_on_cancel=True)
+        self.apply(self.session.sasl_turn_taken(turn, outcome))
+        if self.session.queue.has_output:
+            self.wake_writer()
 
     def _tell(self, callback: Callable[[Any], Any], argument: object) -> Any:
         # The one place where an exception is not passed on: the callback is the application's, the reader is
@@ -311,6 +327,7 @@ class SessionRunner:
         """Runs one connection to its end. True when it got as far as CONNECTED."""
         established = self.session.established
         self._connection = connection
+        self.session.server_name = "" if self.endpoint is None else self.endpoint.server_name
         self.session.link_up(self.clock.now(), patience)
         crashed = False
         try:

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from ._effects import Deliver, DropLink, Effect, SaslMechanism, SessionConfig, StateChanged
+from ._conversation import SaslConversation
+from ._effects import Deliver, DropLink, Effect, SaslTurn, SessionConfig, StateChanged, TurnOutcome
 from ._handshake import NO_PASSWD, connect_frame, decode_connect_response, is_rejection
 from ._liveness import Liveness
 from ._pending import Request, RequestQueue, fail_all
@@ -28,7 +29,6 @@ from .errors import (
     ConnectionLoss,
     FrameTooLargeError,
     KazooException,
-    ReplyTooLargeError,
     SessionExpiredError,
     WireError,
     error_from_code,
@@ -36,7 +36,7 @@ from .errors import (
 from .values import EVENT_TYPE_MAP, AddWatchMode, EventType, KazooState, KeeperState, WatchedEvent, WatcherType
 from .wire import FrameBuffer, codec
 from .wire.multi import MULTI
-from .wire.operations import AUTH, AUTH_XID, CLOSE_SESSION, MAX_XID, PING, PING_XID, SASL, WATCH_XID, Operation
+from .wire.operations import AUTH, AUTH_XID, CLOSE_SESSION, MAX_XID, PING, PING_XID, WATCH_XID, Operation
 from .wire.primitives import REPLY_PREFIX
 from .wire.records import ConnectResponse, WatcherEvent
 
@@ -74,7 +74,8 @@ class Session:
         self._restoring = 0
         self.established = 0
         """Connections that got as far as CONNECTED."""
-        self._sasl: SaslMechanism | None = None
+        self.server_name = ""  # of the server connected to, for SASL
+        self._sasl: SaslConversation | None = None
         self._liveness = Liveness(config.session_timeout)
         self._effects: list[Effect] = []
 
@@ -188,6 +189,7 @@ class Session:
         self._move(Input.LINK_UP)
         self._frames = FrameBuffer(self.config.max_reply_size)
         self._liveness.link_up(now, handshake_timeout)
+        self.proof.connecting(now)
         frame = connect_frame(
             self.last_zxid, self.config.session_timeout, *self._resumable, read_only=self.config.read_only
         )
@@ -205,7 +207,8 @@ class Session:
         try:
             self._parse(self._frames.feed(data))
         except FrameTooLargeError as error:
-            self._reply_too_large(error)
+            self.queue.reply_too_large(error)
+            self._effects.append(DropLink(error))
         except WireError as error:
             self._effects.append(DropLink(error))
         return self._take_effects()
@@ -220,6 +223,7 @@ class Session:
             return self._take_effects()
         was_connected = self.phase is Phase.CONNECTED
         self._move(Input.LINK_LOST)
+        self._sasl = None
         missed_since = self._watch_requests.lost(self.last_zxid)
         if was_connected:
             self._missed_since = missed_since
@@ -272,7 +276,7 @@ class Session:
         """When `tick` must be called at the latest."""
         if self.phase is Phase.HANDSHAKING:
             return self._liveness.ready_by
-        due = self._liveness.next_deadline(self.proof.holders > 0, self.queue.has_output)
+        due = self._liveness.next_deadline(self.proof.holders > 0, self.queue.has_output or self._sasl is not None)
         if self.phase is Phase.RESTORING:
             return min(due, self._liveness.ready_by)
         return min(due, self.proof.renewal_due()) if self.phase is Phase.CONNECTED else inf
@@ -295,7 +299,8 @@ class Session:
         if self.phase is Phase.CONNECTED and now >= self.proof.renewal_due():
             self.queue.unsent.append(self.new_proof())
             self.proof.renewing(now)
-        if self._liveness.ping_due(now, self.proof.holders > 0) and not self.queue.has_output:
+        # A server that demands SASL takes a ping before it for a refusal to identify.
+        if self._liveness.ping_due(now, self.proof.holders > 0) and not self.queue.has_output and self._sasl is None:
             self.queue.control.append(Request(PING, PING_XID, _PING_FRAME))
 
     def new_proof(self) -> Request:
@@ -314,6 +319,7 @@ class Session:
         done: list[Request] = []
         queue, closing = self.queue, self._closing
         sent, limit, unpack = queue.sent, self.config.max_reply_size, REPLY_PREFIX.unpack_from
+        request: Request | None = None
         try:
             while size - position >= 20:
                 length, xid, zxid, err = unpack(data, position)
@@ -342,7 +348,7 @@ class Session:
                             sent.appendleft(request)
                             raise
                     if operation.quorum_ordered:
-                        self.proof.answered(request.sent_at)
+                        self.proof.answered(request.sent_at, request.xid, self._xid)
                 position = end
                 if zxid > self.last_zxid:
                     self.last_zxid = zxid
@@ -357,13 +363,15 @@ class Session:
                     request.after(request, zxid)
                 if err == _SASL_REQUIRED and self.phase not in TERMINAL:
                     done = self._flushed(done)
-                    self._auth_refused(error_from_code(err))
+                    self._auth_refused(AuthFailedError(f"the server demands authentication first ({err})"))
                 if queue.held:
-                    self._release_held(done)
+                    queue.release_held(done)
                 if self.phase in TERMINAL:
                     return
             self._frames.keep(data, position)
         finally:
+            if request is not None:
+                self.proof.heard(request.sent_at, self._liveness.heard_at)
             if done:
                 # What was answered before the error or the close was answered.
                 self._effects.append(done)
@@ -373,11 +381,6 @@ class Session:
         if done:
             self._effects.append(done)
         return []
-
-    def _release_held(self, done: list[Request]) -> None:
-        while (held := self.queue.take_held()) is not None:
-            if held.waiter is not None:
-                done.append(held)
 
     def _out_of_band(
         self, done: list[Request], data: bytes, start: int, end: int, header: tuple[int, int, int]
@@ -403,16 +406,12 @@ class Session:
             request.done = True
             if request.after is not None:
                 request.after(request, zxid)
-            self._release_held(done)
-        elif xid != PING_XID:
+            self.queue.release_held(done)
+        elif xid == PING_XID:
+            if self.queue.pings:
+                self.proof.heard(self.queue.pings.popleft(), self._liveness.heard_at)
+        else:
             raise WireError(f"the server sent a reply with xid {xid}, which no request had")
-
-    def _reply_too_large(self, error: FrameTooLargeError) -> None:
-        # Notifications and pings are small, so the frame answers the oldest request in flight.
-        if self.queue.sent and not self.queue.sent[0].done:
-            head = self.queue.sent[0]
-            head.error = ReplyTooLargeError(f"{error} (max_reply_size)", path=head.path, outcome_unknown=True)
-        self._effects.append(DropLink(error))
 
     # Handshake and restoration ----------------------------------------------------------------------------------------
 
@@ -441,34 +440,34 @@ class Session:
         self.is_read_only = response.read_only
         if not response.read_only:
             self._resumable = (self.session_id, self.passwd)
-        self.proof.negotiated(self.timeout)
-        if self.config.sasl is not None:
-            self._sasl = self.config.sasl()
-            self._send_sasl(self._sasl.initial())
-        else:
-            self._restore()
-
-    def _send_sasl(self, token: bytes) -> None:
-        xid = self.next_xid()
-        request = Request(SASL, xid, SASL.frame(xid, token))
-        request.after = self._sasl_answered
-        self.queue.control.append(request)
-
-    def _sasl_answered(self, request: Request, zxid: int) -> None:
-        assert self._sasl is not None
-        if request.error is not None:
-            self._auth_refused(request.error)
-            return
-        try:
-            token = self._sasl.respond(request.value.token)
-        except Exception as error:  # noqa: BLE001 - the mechanism is not ours; whatever it cannot do is a refusal
-            refusal = error if isinstance(error, AuthFailedError) else AuthFailedError(f"SASL failed: {error!r}")
-            self._auth_refused(refusal)
-            return
-        if token is None:
+        self.proof.negotiated(self.timeout, self._liveness.heard_at)
+        self.queue.pings.clear()  # the connect request stood among them
+        if self.config.sasl is None:
             self._restore()
         else:
-            self._send_sasl(token)
+            self._sasl = SaslConversation(self.next_xid, self._say, self._identified)
+            self._sasl.begin(self.config.sasl, self.server_name)
+
+    def _say(self, said: Request | SaslTurn) -> None:
+        if isinstance(said, Request):
+            self.queue.control.append(said)
+        else:
+            self._effects.append(said)
+
+    def sasl_turn_taken(self, turn: SaslTurn, outcome: TurnOutcome) -> list[Effect]:
+        """What came of a turn that the shell was asked to take."""
+        if self._sasl is not None:
+            self._sasl.taken(turn, outcome)
+        return self._take_effects()
+
+    def _identified(self, error: KazooException | None) -> None:
+        self._sasl = None
+        if error is None:
+            self._restore()
+        elif isinstance(error, AuthFailedError):
+            self._auth_refused(error)
+        else:
+            self._drop(error)
 
     def _restore(self) -> None:
         """Credentials first, since events of restored watches are filtered by permission; then watches; then the
@@ -491,7 +490,7 @@ class Session:
     def _restored_one(self, request: Request, zxid: int) -> None:
         if request.error is not None:
             if request.operation is AUTH:
-                self._auth_refused(request.error)
+                self._auth_refused(AuthFailedError("the server refused a credential of `auth`"))
             else:
                 self._drop(ConnectionLoss(f"the server refused to restore the watches: {request.error!r}"))
             return
@@ -548,7 +547,7 @@ class Session:
         self._fail(unsent, refused)
         self._change_state(KazooState.LOST, KeeperState.AUTH_FAILED)
         self._end_watches(lambda watcher: False)
-        self._drop(AuthFailedError("the server refused the client's credentials"))
+        self._drop(refused())
 
     def _finish_close(self) -> None:
         self.session_id = 0

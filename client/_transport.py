@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
+from dataclasses import replace
 from typing import Any, Protocol
 
 import trio
@@ -155,6 +156,44 @@ class StreamConnection:
         await trio.aclose_forcefully(self._stream)
 
 
+class ConnectionStream(trio.abc.Stream):
+    """The way back: a connection as any other code's kind of stream, for TLS and for trio-websocket."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        # A closed connection is not to be asked again; TLS and trio-websocket do so.
+        self._is_closed = False
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise trio.ClosedResourceError("the connection was closed by this end")
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """See `trio.abc.SendStream`."""
+        self._check_open()
+        try:
+            await self._connection.send(bytes(data))
+        except OSError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """See `trio.abc.SendStream`. The seam cannot tell."""
+        await trio.lowlevel.checkpoint()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """See `trio.abc.ReceiveStream`. What comes at once is given at once, however long."""
+        self._check_open()
+        try:
+            return await self._connection.receive()
+        except OSError as error:
+            raise trio.BrokenResourceError(str(error)) from error
+
+    async def aclose(self) -> None:
+        """See `trio.abc.AsyncResource`."""
+        self._is_closed = True
+        await self._connection.aclose()
+
+
 class TcpTransport:
     """TCP, and TLS over TCP where a context is given.
 
@@ -175,7 +214,7 @@ class TcpTransport:
         except UnicodeError as error:
             raise OSError(f"{endpoint.host!r} is no host name: {error}") from error
         addresses = dict.fromkeys(str(address[0]) for _, _, _, _, address in found)
-        return [Endpoint(address, endpoint.port, endpoint.server_name) for address in addresses]
+        return [replace(endpoint, host=address) for address in addresses]
 
     async def dial(self, endpoint: Endpoint) -> Connection:
         """See `Transport`."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from terzetto.client import AddWatchMode, KazooException, WatchedEvent
-from terzetto.client._effects import Deliver, DropLink, SessionConfig, StateChanged
+from terzetto.client._effects import Deliver, DropLink, SaslTurn, SessionConfig, StateChanged
 from terzetto.client._pending import Request
 from terzetto.client._phases import Phase
 from terzetto.client._session import Session
@@ -51,7 +51,7 @@ class SessionPair:
         now: the session's clock.
         server: the server's half of the present connection.
         log: what the session told its shell, in order: requests that were completed, (event, watchers) deliveries,
-            states, errors of dropped links.
+            states, errors of dropped links, turns of a SASL mechanism.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class SessionPair:
                 for watcher in effect.watchers:
                     watcher.events.append(effect.event)
                 self.log.append((effect.event, [watcher.name for watcher in effect.watchers]))
-            elif isinstance(effect, StateChanged):
+            elif isinstance(effect, StateChanged | SaslTurn):
                 self.log.append(effect)
             else:
                 assert isinstance(effect, DropLink)

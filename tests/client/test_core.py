@@ -13,6 +13,7 @@ from trio.testing import MockClock
 from terzetto.client import (
     OPEN_ACL_UNSAFE,
     AddWatchMode,
+    EventType,
     KazooState,
     ReadChildren,
     ReadData,
@@ -24,7 +25,7 @@ from terzetto.client.wire import Opcode
 
 from .holdings import drained, holdings, watched_by_server
 from .memory_server import Door, MemoryEnsemble, pass_time, settle, until
-from .server_link import Fault, every
+from .server_link import Code, Fault, every, nth
 
 # Every checkpoint of every operation ----------------------------------------------------------------------------------
 
@@ -346,7 +347,7 @@ async def test_a_held_proof_is_kept_up(ensemble: MemoryEnsemble, autojump_clock:
                 await pass_time(0.25)
                 assert proof.remaining() > 1.0
         asked = ensemble.opcodes().count(Opcode.MULTI)
-        assert 40 <= asked <= 45
+        assert 60 <= asked <= 65
         await pass_time(100.0)
         assert ensemble.opcodes().count(Opcode.MULTI) == asked, "nobody holds it any more"
 
@@ -383,3 +384,65 @@ async def test_reads_and_pings_prove_nothing(ensemble: MemoryEnsemble, autojump_
             await pass_time(1.0)
             await zk.get("/")
         assert proof.deadline == deadline
+
+
+# A watch that nobody waits for ----------------------------------------------------------------------------------------
+
+
+async def test_a_watch_that_nobody_waited_for_is_told_of_the_deletion(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    told: list[WatchedEvent] = []
+    async with ensemble.open(chroot="/app", ensure_chroot=True) as zk:
+        await zk.create("/a", ephemeral=True)
+        zk.keep_proof().watch_deleted("/a", told.append)
+        await settle()
+        assert watched_by_server(ensemble.link, "/app/a")
+        await zk.set("/a", b"changed")
+        await zk.delete("/a")
+    assert [(event.type, event.path) for event in told] == [(EventType.DELETED, "/a")]
+
+
+async def test_a_znode_that_is_gone_is_told_as_deleted(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    told: list[WatchedEvent] = []
+    async with ensemble.open() as zk:
+        zk.keep_proof().watch_deleted("/a", told.append)
+        await settle()
+        assert [(event.type, event.path) for event in told] == [(EventType.DELETED, "/a")]
+        assert not watched_by_server(ensemble.link, "/a")
+
+
+@pytest.mark.parametrize("fault", [Fault.CUT, Fault.DO_AND_CUT, Code(-127)])
+async def test_a_watch_that_nobody_waited_for_is_asked_for_until_it_stands(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, fault: Fault | Code
+) -> None:
+    told: list[WatchedEvent] = []
+    async with ensemble.open() as zk, ensemble.open() as other:
+        await zk.create("/a")
+        ensemble.rules.append(nth(1, Opcode.GET_CHILDREN, fault))
+        zk.keep_proof().watch_deleted("/a", told.append)
+        await pass_time(5.0)
+        assert told == []
+        await other.delete("/a")
+        await settle()
+        assert [event.type for event in told] == [EventType.DELETED]
+
+
+@pytest.mark.parametrize("when", ["under way", "standing", "later"])
+async def test_a_watch_that_nobody_waited_for_is_told_of_the_session_s_end(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, when: str
+) -> None:
+    told: list[WatchedEvent] = []
+    async with ensemble.open(renew_session=False) as zk:
+        await zk.create("/a")
+        proof = zk.keep_proof()
+        if when != "later":
+            ensemble.rules += [every(Opcode.GET_CHILDREN, Fault.IGNORE)] if when == "under way" else []
+            proof.watch_deleted("/a", told.append)
+            await settle()
+        ensemble.expire(zk.session_id)
+        await until(lambda: zk.is_over)
+        if when == "later":
+            proof.watch_deleted("/a", told.append)
+        await settle()
+        assert [event.type for event in told] == [EventType.NONE]

@@ -25,6 +25,10 @@ SERVERS = [Endpoint("a", 1, "a"), Endpoint("b", 2, "b"), Endpoint("c", 3, "c")]
         (["h1:1", "h2:2"], ["h1:1", "h2:2"], None),
         (("h1:1", "h2:2", "/app"), ["h1:1", "h2:2"], "/app"),
         (["[::1]:9"], ["[::1]:9"], None),
+        ("ws://gw/zk", ["ws://gw:80/zk"], None),
+        ("WSS://gw", ["wss://gw:443/"], None),
+        ("h1:1,wss://[::1]:8/a/b?c=d,h2", ["h1:1", "wss://[::1]:8/a/b", "h2:2181"], None),
+        (["ws://gw:1/a,b", "h1:1"], ["ws://gw:1/a,b", "h1:1"], None),
     ],
 )
 def test_connect_strings(hosts: str | list[str], addresses: list[str], chroot: str | None) -> None:
@@ -53,7 +57,18 @@ def test_connect_strings(hosts: str | list[str], addresses: list[str], chroot: s
         ("a b:1", "expected a host name"),
         ("a\0b", "expected a host name"),
         ("x" * 64, "is no host name"),
-        ("ws://gateway/zk", "this scheme of address is not supported"),
+        ("http://gateway/zk", "did you mean ws://"),
+        ("https://gateway/zk", "did you mean wss://"),
+        ("ftp://gateway/zk", "only ws:// and wss:// are known"),
+        ("ws:///zk", "expected 'ws://host:port/path'"),
+        ("ws://gateway:0/", "expected 'ws://host:port/path'"),
+        ("ws://gateway:65536/", "expected 'ws://host:port/path'"),
+        ("ws://gateway:x/", "expected 'ws://host:port/path'"),
+        ("ws://[::1/", "expected 'ws://host:port/path'"),
+        ("ws://gateway/a b", "printable ASCII"),
+        ("ws://gateway/#f", "without a fragment"),
+        ("ws://gateway/,h1:1/app", "the chroot is given by chroot="),
+        (["ws://gateway/", "/app"], "the chroot is given by chroot="),
         ("h:1/a//b", "empty element"),
         ([1], "must be a str"),
     ],
@@ -73,3 +88,21 @@ def test_a_round_has_every_server_once_in_the_order_given_or_any() -> None:
     assert {order[0] for order in rounds} == set(SERVERS)
     assert shuffled.endpoints == SERVERS
     assert len(shuffled) == 3
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        "ws://user:s3cr3t@gateway/",
+        "ws://s3cr3t@gateway/",
+        "ws://gateway:x/?token=s3cr3t",
+        "h:x,ws://gateway/?token=s3cr3t",
+        ["h:x", "wss://user:s3cr3t@gateway/"],
+        "ws://gateway/a b?token=s3cr3t",
+        "ws://gateway/?token=s3cr3t#fragment",
+    ],
+)
+def test_a_mistake_is_told_without_the_secrets_beside_it(hosts: str | list[str]) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_hosts(hosts)
+    assert "s3cr3t" not in str(caught.value)

@@ -14,7 +14,7 @@ from terzetto.client.wire import Opcode
 
 from .holdings import drained, holdings
 from .memory_server import Door, MemoryEnsemble, in_turn, pass_time, settle, until
-from .server_link import Code, Fault, every, nth
+from .server_link import Code, Fault, Received, every, nth
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +96,74 @@ async def test_a_prefix_deletes_the_children_whose_names_start_with_it(
         zk.defer_delete("/", prefix="mine-")
         await settle()
         assert "/app/mine-4" not in ensemble.realm.znodes
+
+
+async def test_with_data_only_a_znode_that_holds_them_goes(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    for path, data in (("/a", b"mine"), ("/b", b"theirs"), ("/c", b""), ("/c/x1", b"mine"), ("/c/x2", b"theirs")):
+        ensemble.realm.create(path, data)
+    async with ensemble.open() as zk:
+        for path in ("/a", "/b", "/gone"):
+            zk.defer_delete(path, data=b"mine")
+        zk.defer_delete("/c", prefix="x", data=b"mine")
+        await until(lambda: holdings(zk).deletions == 0)
+        assert {path for path in ensemble.realm.znodes if not path.startswith("/zookeeper")} == {
+            "/",
+            "/b",
+            "/c",
+            "/c/x2",
+        }
+        zk.defer_delete("/b", data=b"")
+        await until(lambda: holdings(zk).deletions == 0)
+        assert "/b" in ensemble.realm.znodes, "no data is not any data"
+
+
+async def test_an_own_znode_is_an_ephemeral_of_this_session(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    ensemble.realm.create("/persistent")
+    async with ensemble.open() as zk, ensemble.open() as other:
+        await zk.create("/ours", ephemeral=True)
+        await other.create("/theirs", ephemeral=True)
+        for path in ("/ours", "/theirs", "/persistent"):
+            zk.defer_delete(path, own=True)
+        await until(lambda: holdings(zk).deletions == 0)
+        assert "/ours" not in ensemble.realm.znodes
+        assert {"/theirs", "/persistent"} <= set(ensemble.realm.znodes)
+
+
+async def test_without_a_session_nothing_is_its_own(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async with ensemble.open() as zk:
+        ensemble.shut(Door.REFUSES)
+        ensemble.expire(zk.session_id)
+        ensemble.shut(Door.OPEN)
+        ensemble.cut()
+        await until(lambda: zk.session_id == 0)
+        ensemble.realm.create("/a")
+        zk.defer_delete("/a", own=True)
+        await until(lambda: zk.connected)
+        await until(lambda: holdings(zk).deletions == 0)
+        assert "/a" in ensemble.realm.znodes
+
+
+async def test_what_was_written_to_since_the_look_is_looked_at_again(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    writes = {"/a": b"mine", "/b": b"theirs"}
+
+    def write(request: Received) -> None:
+        if request.opcode == Opcode.DELETE and request.path in writes:
+            ensemble.realm.set(request.path, writes.pop(request.path))
+
+    for path in ("/a", "/b"):
+        ensemble.realm.create(path, b"mine")
+    ensemble.rules.append(write)
+    async with ensemble.open() as zk:
+        zk.defer_delete("/a", data=b"mine")
+        zk.defer_delete("/b", data=b"mine")
+        await until(lambda: holdings(zk).deletions == 0)
+    assert not writes
+    assert "/a" not in ensemble.realm.znodes
+    assert "/b" in ensemble.realm.znodes
 
 
 @pytest.mark.parametrize("prefix", [None, "x"])

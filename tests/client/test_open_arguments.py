@@ -53,6 +53,7 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"client_id": (1,)}, ConfigurationError, r"client_id must be \(session id, password\)"),
     ({"client_id": (1, b"short")}, ConfigurationError, r"the password of client_id must be 16 bytes"),
     ({"client_id": ("1", bytes(16))}, ConfigurationError, r"session id of client_id must be an int of 64 bits"),
+    ({"sasl": ("bob", "s3cret")}, ConfigurationError, r"sasl must be DigestMd5\(...\), Gssapi"),
     ({"auth": ["digest"]}, ConfigurationError, r"auth must be \(scheme, credential\) pairs"),
     ({"auth": [("digest",)]}, ConfigurationError, r"auth must be \(scheme, credential\) pairs"),
     ({"auth": [("digest", 7)]}, ConfigurationError, r"auth must be \(scheme, credential\) pairs of str"),

@@ -47,6 +47,7 @@ async def test_results_of_every_operation(ensemble: MemoryEnsemble, autojump_clo
             child = await p.create("/a/b", None, READ_ACL_UNSAFE)
             sequential = await p.create("/a/s-", sequence=True, ephemeral=True)
             with_ttl = await p.create("/a/ttl", ttl=5.0)
+            with_stat = await p.create("/a/stat", include_data=True)
             container = await p.create("/a/container", container=True)
             data = await p.get("/a")
             stat = await p.exists("/a")
@@ -59,12 +60,14 @@ async def test_results_of_every_operation(ensemble: MemoryEnsemble, autojump_clo
             synced = await p.sync("/a")
     assert (created.result(), child.result(), sequential.result()) == ("/a", "/a/b", "/a/s-0000000001")
     assert (with_ttl.result(), container.result()) == ("/a/ttl", "/a/container")
+    path, made = with_stat.result()
+    assert (path, made.version, made.czxid > 0) == ("/a/stat", 0, True)
     assert data.result()[0] == b"1"
     found = stat.result()
     assert isinstance(found, ZnodeStat)
     assert found == data.result()[1]
     assert absent.result() is None
-    assert sorted(names.result()) == ["b", "container", "s-0000000001", "ttl"]
+    assert sorted(names.result()) == ["b", "container", "s-0000000001", "stat", "ttl"]
     assert acl.result()[0] == READ_ACL_UNSAFE
     assert written.result().version == 1
     assert acl_set.result().aversion == 1

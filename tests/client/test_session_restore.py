@@ -373,6 +373,8 @@ def test_watches_of_a_lost_session_end_and_streams_go_on_in_the_next() -> None:
 class Mechanism:
     """Answers each challenge with its turn's token, then is content."""
 
+    blocks = False
+
     def __init__(self, initial: bytes, answers: list[bytes | Exception | None]) -> None:
         self._initial = initial
         self._answers = answers
@@ -390,7 +392,7 @@ class Mechanism:
 
 
 def sasl_pair(mechanism: SaslMechanism) -> SessionPair:
-    pair = SessionPair(SessionConfig(sasl=lambda: mechanism, auth=(("digest", b"a:1"),)))
+    pair = SessionPair(SessionConfig(sasl=lambda server: mechanism, auth=(("digest", b"a:1"),)))
     pair.realm.create("/a")
     return pair
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -11,7 +12,7 @@ import trio
 import trio.testing
 
 from terzetto.client import Connection, Endpoint, Listener, StreamConnection, TcpTransport
-from terzetto.client._transport import SocketConnection
+from terzetto.client._transport import ConnectionStream, SocketConnection
 
 
 @asynccontextmanager
@@ -123,3 +124,33 @@ async def test_small_requests_are_not_held_back() -> None:
         assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         assert client.getblocking() is False
         await connection.aclose()
+
+
+async def test_a_connection_is_a_stream_again() -> None:
+    async with pair() as (one, other):
+        stream = ConnectionStream(one)
+        await stream.wait_send_all_might_not_block()
+        await stream.send_all(memoryview(b"hello"))
+        assert await receive_exactly(other, 5) == b"hello"
+        await other.send(b"answer")
+        assert await stream.receive_some(1) == b"answer"
+        await other.aclose()
+        assert await stream.receive_some() == b""
+        await stream.aclose()
+        with pytest.raises(trio.ClosedResourceError):
+            await stream.receive_some()
+        with pytest.raises(trio.ClosedResourceError):
+            await stream.send_all(b"late")
+
+
+async def test_a_broken_connection_is_a_broken_stream() -> None:
+    async with pair() as (one, other):
+        assert isinstance(other, SocketConnection)
+        other.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await other.aclose()
+        stream = ConnectionStream(one)
+        with pytest.raises(trio.BrokenResourceError) as caught:
+            await stream.receive_some()
+        assert isinstance(caught.value.__cause__, ConnectionResetError)
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.send_all(b"late")
