@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import logging
 
 from terzetto.client.errors import WireError
 from terzetto.client.values import Id
@@ -19,8 +20,17 @@ from .connection import Connection
 from .replies import header_reply, reply, reply_with_error
 from .settings import SaslError, ServerSettings
 
+_log = logging.getLogger(__name__)
+
 IDS_MAX = 100
 """Identities that a connection may hold; one that asks for more is refused. ZooKeeper has no bound."""
+
+PACKETS_MAX = 1000
+"""Auth packets and SASL tokens that a connection may send; one that sends more is refused. ZooKeeper has no bound."""
+
+CREDENTIAL_MAX = 4096
+"""Bytes of a credential or a SASL token; a longer one is refused. ZooKeeper's only bound is `jute.maxbuffer`, and a
+connection keeps the names in its credentials."""
 
 _decode_auth = codec(r.AuthPacket).decode
 _decode_sasl = codec(r.GetSASLRequest).decode
@@ -72,9 +82,16 @@ class Authenticator:
     def auth(self, connection: Connection, xid: int, body: bytes) -> tuple[bytes, bool]:
         """Handles an auth packet: its answer, and whether the connection may stay. Raises `WireError`."""
         (_, scheme, auth), _ = _decode_auth(body, 0, len(body))
-        if self._authenticate(connection, scheme, auth):
+        if self._is_bearable(connection, auth or b"") and self._authenticate(connection, scheme, auth):
             return header_reply(xid, 0, OK), True
+        # Neither scheme nor credential: either may be a password in the wrong place.
+        _log.warning("an auth packet of %s is refused", connection.peer_ip)
         return header_reply(xid, 0, AUTH_FAILED), False
+
+    @staticmethod
+    def _is_bearable(connection: Connection, credential: bytes) -> bool:
+        connection.auth_packets += 1
+        return connection.auth_packets <= PACKETS_MAX and len(credential) <= CREDENTIAL_MAX
 
     def _authenticate(self, connection: Connection, scheme: str | None, auth: bytes | None) -> bool:
         settings = self._settings
@@ -101,11 +118,15 @@ class Authenticator:
             return reply(xid, 0, _NULL_TOKEN), True
         if connection.sasl is None:
             connection.sasl = settings.sasl_exchange()
+        is_bearable = self._is_bearable(connection, token)
         try:
+            if not is_bearable:
+                raise SaslError("too many tokens, or too long a one")
             answer = connection.sasl.step(token)
-        except SaslError:
+        except SaslError as error:
             required = "sasl" in settings.required_schemes
-            if settings.sasl_failed_allowed and not required:
+            _log.warning("SASL with %s failed: %s", connection.peer_ip, error)
+            if settings.sasl_failed_allowed and not required and is_bearable:
                 return reply(xid, 0, _NULL_TOKEN), True
             code = SESSION_CLOSED_REQUIRE_SASL if required else AUTH_FAILED
             return reply_with_error(xid, 0, code, _NULL_TOKEN), False
@@ -126,6 +147,6 @@ class Authenticator:
         return True
 
     def is_enough(self, connection: Connection) -> bool:
-        """Whether the connection has an identity of every kind of scheme that the operator demands."""
+        """Whether the connection has an identity of one of the schemes that the operator demands."""
         required = self._settings.required_schemes
         return not required or any(held.scheme in required for held in connection.ids)

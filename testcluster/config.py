@@ -5,7 +5,7 @@ reported at once, each with file and line. Refuses to open ports or to touch the
 
 Differences from ZooKeeper 3.8.0: an unknown or repeated key is an error there is none about; the keys that Java takes
 only as -D properties (`jute.maxbuffer`, `readonlymode.enabled`, `znode.container.*`) may stand in the file;
-`sessionSecretFile` is terzetto's own.
+`sessionSecretFile` and the `webSocket*` keys are terzetto's own.
 """
 
 from __future__ import annotations
@@ -20,23 +20,15 @@ from typing import Any, NamedTuple
 from terzetto.client.errors import ConfigurationError
 from terzetto.client.wire.primitives import DEFAULT_MAX_FRAME
 
+from .config_auth import FAMILIES, AuthReading, AuthSettings
 from .config_syntax import Setting, parse_properties, read_settings
+from .config_tls import QuorumTlsSettings, TlsSettings
+from .config_websocket import WebSocketSettings
 from .membership import Member, parse_member
 from .storage.compression import WRITTEN_METHODS
+from .websocket_rules import Network, parse_networks
 
 Parse = Callable[[str], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class TlsSettings:
-    """The `ssl.*` keys of the client port. Stores are PEM files."""
-
-    key_store: Path | None = None
-    key_store_password: str | None = None
-    trust_store: Path | None = None
-    client_auth: str = "need"
-    protocols: tuple[str, ...] = ()
-    ciphers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +72,7 @@ class ServerConfig:
     extended_types: bool = False
     enforce_quota: bool = False
     skip_acl: bool = False
-    super_digest: str | None = None
+    super_digest: str | None = field(default=None, repr=False)
     digest_algorithm: str = "SHA1"
     x509_super_user: str | None = None
     session_secret_file: Path | None = None
@@ -104,9 +96,12 @@ class ServerConfig:
     admin_port: int = 8080
     admin_address: str = ""
     admin_url: str = "/commands"
-    tls: TlsSettings = TlsSettings()
+    tls: TlsSettings = field(default_factory=TlsSettings)
+    quorum_tls: QuorumTlsSettings = field(default_factory=QuorumTlsSettings)
+    auth: AuthSettings = field(default_factory=AuthSettings)
+    websocket: WebSocketSettings = field(default_factory=WebSocketSettings)
     notices: tuple[str, ...] = ()
-    text: str = ""
+    text: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
         if self.tick_ms <= 0:
@@ -203,6 +198,10 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def _networks(text: str) -> tuple[Network, ...]:
+    return parse_networks(_names(text))
+
+
 def _url(text: str) -> str:
     if not text.startswith("/") or text.endswith("/"):
         raise ValueError(f"must begin with a slash and not end with one, not {text!r}")
@@ -222,12 +221,6 @@ def _compression(text: str) -> str:
     return text
 
 
-def _auth_provider(text: str) -> None:
-    offered = ("X509AuthenticationProvider", "DigestAuthenticationProvider", "IPAuthenticationProvider")
-    if text.rpartition(".")[2] not in offered:
-        raise ValueError(f"is not offered here; known are {', '.join(offered)}")
-
-
 _BOOLEAN = _choice(true=True, false=False)
 _PORT = _integer(1, 65535)
 _MILLISECONDS = _integer(1)
@@ -240,9 +233,24 @@ class _Row(NamedTuple):
     parse: Parse
 
 
-_NO_QUORUM_TLS = "TLS between servers is not offered"
 _NO_QUORUM_SASL = "SASL between servers is not offered"
-_NO_SASL = "SASL on the client port is not offered"
+
+
+def _store_rows(prefix: str, section: str) -> dict[str, _Row]:
+    """The keys that the TLS of clients and that of servers have in common."""
+    return {
+        f"{prefix}.keyStore.location": _Row(f"{section}.key_store", _pem),
+        f"{prefix}.keyStore.password": _Row(f"{section}.key_store_password", _text),
+        f"{prefix}.keyStore.type": _Row(None, _choice(pem=None)),
+        f"{prefix}.trustStore.location": _Row(f"{section}.trust_store", _pem),
+        f"{prefix}.trustStore.type": _Row(None, _choice(pem=None)),
+        f"{prefix}.clientAuth": _Row(f"{section}.client_auth", _choice(none="none", want="want", need="need")),
+        f"{prefix}.enabledProtocols": _Row(f"{section}.protocols", _names),
+        f"{prefix}.ciphersuites": _Row(f"{section}.ciphers", _names),
+        f"{prefix}.crl": _Row(None, _never("revocation lists are not offered")),
+        f"{prefix}.ocsp": _Row(None, _never("OCSP is not offered")),
+    }
+
 
 KEYS: Mapping[str, _Row] = {
     "dataDir": _Row("data_dir", _path),
@@ -251,6 +259,15 @@ KEYS: Mapping[str, _Row] = {
     "clientPortAddress": _Row("client_address", _address),
     "secureClientPort": _Row("secure_client_port", _PORT),
     "secureClientPortAddress": _Row("secure_client_address", _address),
+    "webSocketPort": _Row("websocket.port", _PORT),
+    "webSocketAddress": _Row("websocket.address", _address),
+    "secureWebSocketPort": _Row("websocket.secure_port", _PORT),
+    "secureWebSocketAddress": _Row("websocket.secure_address", _address),
+    "webSocketPath": _Row("websocket.path", _text),
+    "webSocketOrigins": _Row("websocket.origins", _names),
+    "webSocketTokenFile": _Row("websocket.token_file", _path),
+    "webSocketTrustedProxies": _Row("websocket.proxies", _networks),
+    "webSocketForwardedHeader": _Row("websocket.forwarded_header", _text),
     "clientPortListenBacklog": _Row("listen_backlog", _integer(-1)),
     "tickTime": _Row("tick_ms", _MILLISECONDS),
     "initLimit": _Row("init_limit", _integer(1)),
@@ -274,7 +291,17 @@ KEYS: Mapping[str, _Row] = {
     "skipACL": _Row("skip_acl", _choice(yes=True, no=False)),
     "DigestAuthenticationProvider.superDigest": _Row("super_digest", _text),
     "DigestAuthenticationProvider.digestAlg": _Row("digest_algorithm", _text),
-    "DigestAuthenticationProvider.enabled": _Row(None, _choice(true=None)),
+    "DigestAuthenticationProvider.enabled": _Row("auth.digest_offered", _BOOLEAN),
+    "java.security.auth.login.config": _Row("auth.login_file", _path),
+    "sasl.serverconfig": _Row("auth.login_section", _text),
+    "SASLAuthenticationProvider.superPassword": _Row("auth.super_password", _text),
+    "superUser": _Row("auth.super_user", _text),
+    "letAnySaslUserDoX": _Row("auth.sasl_anyone", _text),
+    "allowSaslFailedClients": _Row("auth.sasl_failed_allowed", _BOOLEAN),
+    "sessionRequireClientSASLAuth": _Row("auth.sasl_required", _BOOLEAN),
+    "enforce.auth.enabled": _Row("auth.is_enforced", _BOOLEAN),
+    "enforce.auth.schemes": _Row("auth.enforced_schemes", _names),
+    "fips-mode": _Row(None, _never("FIPS mode is not offered")),
     "X509AuthenticationProvider.superUser": _Row("x509_super_user", _text),
     "sessionSecretFile": _Row("session_secret_file", _path),
     "snapCount": _Row("snap_count", _integer(2)),
@@ -297,34 +324,28 @@ KEYS: Mapping[str, _Row] = {
     "admin.serverPort": _Row("admin_port", _PORT),
     "admin.serverAddress": _Row("admin_address", _address),
     "admin.commandURL": _Row("admin_url", _url),
-    "ssl.keyStore.location": _Row("tls.key_store", _pem),
-    "ssl.keyStore.password": _Row("tls.key_store_password", _text),
-    "ssl.keyStore.type": _Row(None, _choice(pem=None)),
-    "ssl.trustStore.location": _Row("tls.trust_store", _pem),
-    "ssl.trustStore.type": _Row(None, _choice(pem=None)),
-    "ssl.clientAuth": _Row("tls.client_auth", _choice(none="none", want="want", need="need")),
-    "ssl.enabledProtocols": _Row("tls.protocols", _names),
-    "ssl.ciphersuites": _Row("tls.ciphers", _names),
+    **_store_rows("ssl", "tls"),
+    **_store_rows("ssl.quorum", "quorum_tls"),
     "ssl.authProvider": _Row(None, _choice(x509=None)),
-    "ssl.crl": _Row(None, _never("revocation lists are not offered")),
-    "ssl.ocsp": _Row(None, _never("OCSP is not offered")),
+    "client.portUnification": _Row("tls.is_unified", _BOOLEAN),
+    "client.certReload": _Row("tls.reload", _BOOLEAN),
+    "sslQuorum": _Row("quorum_tls.is_used", _BOOLEAN),
+    "portUnification": _Row("quorum_tls.is_unified", _BOOLEAN),
+    "sslQuorumReloadCertFiles": _Row("quorum_tls.reload", _BOOLEAN),
     "ssl.clientHostnameVerification": _Row(None, _never("clients' host names are not verified")),
-    "client.portUnification": _Row(None, _never("a plain and TLS port in one is not offered")),
+    "ssl.quorum.hostnameVerification": _Row("quorum_tls.verify_names", _BOOLEAN),
+    "ssl.quorum.clientHostnameVerification": _Row("quorum_tls.verify_dialler_names", _BOOLEAN),
     "electionAlg": _Row(None, _choice(**{"3": None})),
     "admin.forceHttps": _Row(None, _never("the admin server speaks plain HTTP")),
     "admin.needClientAuth": _Row(None, _never("the admin server asks for no certificate")),
-    "sslQuorum": _Row(None, _never(_NO_QUORUM_TLS)),
-    "portUnification": _Row(None, _never(_NO_QUORUM_TLS)),
-    "sslQuorumReloadCertFiles": _Row(None, _never(_NO_QUORUM_TLS)),
     "quorum.auth.enableSasl": _Row(None, _never(_NO_QUORUM_SASL)),
     "quorum.auth.serverRequireSasl": _Row(None, _never(_NO_QUORUM_SASL)),
     "quorum.auth.learnerRequireSasl": _Row(None, _never(_NO_QUORUM_SASL)),
-    "sessionRequireClientSASLAuth": _Row(None, _never(_NO_SASL)),
-    "enforce.auth.enabled": _Row(None, _never("enforced authentication is not offered")),
     "multiAddress.enabled": _Row(None, _never("several addresses a server are not offered")),
     "observerMasterPort": _Row(None, _never("observers follow the leader here", "0", "-1")),
 }
-"""Every key with a meaning here. The field of a key that begins with "tls." is one of `TlsSettings`."""
+"""Every key with a meaning here. A field that begins with "tls." is one of `TlsSettings`, with "quorum_tls." one of
+`QuorumTlsSettings`, with "auth." one of `AuthReading`, with "websocket." one of `WebSocketSettings`."""
 
 _WITHOUT_EFFECT: Mapping[str, str] = {
     "serverCnxnFactory": "one implementation serves plain and TLS ports",
@@ -337,7 +358,9 @@ _WITHOUT_EFFECT: Mapping[str, str] = {
     "admin.idleTimeout": "it is 30 seconds",
     "admin.portUnification": "the admin server speaks plain HTTP",
     "ssl.protocol": "the newest that both ends speak is taken",
-    "ssl.quorum.*": "TLS between servers is off",
+    "ssl.quorum.protocol": "the newest that both ends speak is taken",
+    "ssl.quorum.context.supplier.class": "it is a class of Java's",
+    "ssl.quorum.handshakeDetectionTimeoutMillis": "it tunes Java's TLS",
     "ssl.context.supplier.class": "it is a class of Java's",
     "ssl.handshakeDetectionTimeoutMillis": "it tunes Java's TLS",
     "ssl.hostnameVerification": "it is the client's",
@@ -357,8 +380,8 @@ _WITHOUT_EFFECT: Mapping[str, str] = {
     "electionPortBindRetry": "",
     "learner.*": "",
     "commitProcessor.*": "it tunes Java's threads",
-    "allowSaslFailedClients": "SASL on the client port is off",
-    "client.certReload": "",
+    "kerberos.*": "SASL is DIGEST-MD5 here",
+    "security.auth_to_local": "SASL is DIGEST-MD5 here",
     "znode.container.maxPerMinute": "a sweep removes 10,000 znodes at most",
     "datadir.autocreate": "",
 }
@@ -377,7 +400,7 @@ def load_config(path: str | Path) -> ServerConfig:
     """
     path = Path(path)
     settings = read_settings(path)
-    config = replace(build_config(settings, str(path)), text="".join(f"{s.key}={s.value}\n" for s in settings))
+    config = replace(build_config(settings, str(path)), text="".join(f"{s.key}={s.shown}\n" for s in settings))
     if config.members and not config.is_standalone:
         config = replace(config, sid=_read_sid(config))
     elif config.members:
@@ -407,7 +430,8 @@ class _Reading:
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
-        self.tls: dict[str, Any] = {}
+        self.sections: dict[str, dict[str, Any]] = {"tls": {}, "quorum_tls": {}, "websocket": {}}
+        self.auth = AuthReading()
         self.members: dict[int, Member] = {}
         self.groups: dict[int, tuple[int, ...]] = {}
         self.weights: dict[int, int] = {}
@@ -431,16 +455,19 @@ class _Reading:
         row = KEYS.get(key)
         if row is not None:
             parsed = row.parse(value)
-            if row.field is not None and row.field.startswith("tls."):
-                self.tls[row.field.removeprefix("tls.")] = parsed
-            elif row.field is not None:
-                self.values[row.field] = parsed
+            section, _, name = (row.field or "").rpartition(".")
+            if section == "auth":
+                setattr(self.auth, name, parsed)
+            elif section:
+                self.sections[section][name] = parsed
+            elif name:
+                self.values[name] = parsed
         elif dot and family in ("server", "group", "weight") and rest.isdecimal():
             self._take_member(family, int(rest), value)
         elif key == "dynamicConfigFile":
             self._take_dynamic(setting)
-        elif family == "authProvider":
-            _auth_provider(value)
+        elif dot and family in FAMILIES:
+            self.auth.take(family, rest, value)
         else:
             self._take_foreign(setting)
 
@@ -499,30 +526,46 @@ class _Reading:
         try:
             config = ServerConfig(
                 **values,
-                tls=TlsSettings(**self.tls),
+                tls=TlsSettings(**self.sections["tls"]),
+                quorum_tls=QuorumTlsSettings(**self.sections["quorum_tls"]),
+                auth=self.auth.finish(self._mistake, self._notice),
+                websocket=WebSocketSettings(**self.sections["websocket"]),
                 members=tuple(self.members[sid] for sid in sorted(self.members)),
                 groups=self.groups,
                 weights=self.weights,
-                notices=tuple(self.notices),
             )
+            config = replace(config, notices=tuple(self.notices))
         except ConfigurationError as error:
             keys = ("maxSessionTimeout", "minSessionTimeout", "tickTime")
             place = next((self.seen[key].place for key in keys if key in self.seen), file)
             self.mistakes.append(f"{place}: {error}")
         if config is not None:
             self._check_tls(config, file)
+            self.mistakes += [f"{file}: {mistake}" for mistake in config.websocket.mistakes()]
         if self.mistakes or config is None:
             raise ConfigurationError("\n".join(self.mistakes))
         return config
 
+    def _mistake(self, key: str, what: str) -> None:
+        self.mistakes.append(f"{self.seen[key].place}: {key} {what}")
+
+    def _notice(self, key: str, what: str) -> None:
+        self.notices.append(f"{self.seen[key].place}: {key} {what}")
+
     def _check_tls(self, config: ServerConfig, file: str) -> None:
-        if config.secure_client_port is None:
-            return
-        place = self.seen["secureClientPort"].place if "secureClientPort" in self.seen else file
-        if config.tls.key_store is None:
-            self.mistakes.append(f"{place}: secureClientPort needs ssl.keyStore.location")
-        if config.tls.trust_store is None and config.tls.client_auth != "none":
-            self.mistakes.append(f"{place}: ssl.clientAuth={config.tls.client_auth} needs ssl.trustStore.location")
+        users = (
+            ("secureClientPort", config.secure_client_port is not None, config.tls),
+            ("secureWebSocketPort", config.websocket.secure_port is not None, config.tls),
+            ("client.portUnification", config.tls.is_unified, config.tls),
+            ("sslQuorum", config.quorum_tls.is_used, config.quorum_tls),
+            ("portUnification", config.quorum_tls.is_unified, config.quorum_tls),
+        )
+        checked: list[TlsSettings] = []
+        for key, is_used, settings in users:
+            if is_used and settings not in checked:
+                checked.append(settings)
+                place = self.seen[key].place if key in self.seen else file
+                self.mistakes += [f"{place}: {mistake}" for mistake in settings.mistakes(key)]
 
 
 def _is_hexadecimal(text: str) -> bool:

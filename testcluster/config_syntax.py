@@ -15,6 +15,10 @@ from terzetto.client.errors import ConfigurationError
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|u|.)", re.DOTALL)
 _CONTROL = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 _BLANKS = " \t\f"
+_SECRET = re.compile(r"password(?!Path)|passwd|superDigest|^saslUser\.|secret(?!File)|token(?!File)", re.IGNORECASE)
+
+HIDDEN = "(hidden)"
+"""What is shown in the place of a secret."""
 
 
 class Setting(NamedTuple):
@@ -29,6 +33,14 @@ class Setting(NamedTuple):
     def place(self) -> str:
         """File and line, for messages; line 0 stands for a place without lines."""
         return f"{self.file}:{self.line}" if self.line else self.file
+
+    @property
+    def shown(self) -> str:
+        """The value for others to see: secrets are hidden."""
+        return HIDDEN if _SECRET.search(self.key) else self.value
+
+    def __repr__(self) -> str:
+        return f"<Setting {self.key}={self.shown} at {self.place}>"
 
 
 def read_settings(path: Path) -> list[Setting]:

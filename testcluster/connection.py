@@ -151,6 +151,7 @@ class Connection:
         peer_ip: the peer's address, which is also its first identity.
         certificate_subject: RFC 2253 subject of its TLS certificate, `None` without one.
         ids: its identities now.
+        auth_packets: auth packets and SASL tokens so far.
         phase: where it is in its life.
         session: its session as tracked here, `NO_SESSION` before the handshake is over.
         session_id: its session, 0 before the handshake is over.
@@ -169,6 +170,7 @@ class Connection:
     """
 
     __slots__ = (
+        "auth_packets",
         "certificate_subject",
         "child_watches",
         "data_watches",
@@ -201,6 +203,7 @@ class Connection:
         self.peer_ip = peer_ip
         self.certificate_subject: str | None = None
         self.ids = ids
+        self.auth_packets = 0
         self.phase = Phase.NEW
         self.frames = FrameBuffer(max_frame)
         self.session = NO_SESSION

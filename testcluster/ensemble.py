@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 import trio
 
 from .embedded import START_TIMEOUT, STOP_TIMEOUT, Cut, Embedded, EnsembleError, Member, host_name
-from .loopback import DEFAULT_TICK, Seat, reserve_seats, session_secret
+from .loopback import DEFAULT_TICK, Seat, reserve_seats, session_secret, with_users
 
 if TYPE_CHECKING:
     from outcome import Outcome
@@ -128,6 +128,18 @@ class _Loop:
         return ",".join(self.host(seat.sid) for seat in self._seats)
 
     @property
+    def websocket_hosts(self) -> str:
+        """The WebSocket doors of all servers."""
+        found = [
+            f"ws://{seat.config.client_address}:{seat.web.number}{seat.config.websocket.path}"
+            for seat in self._seats
+            if seat.web is not None
+        ]
+        if not found:
+            raise EnsembleError("the servers have no WebSocket doors: start the ensemble with websocket=True")
+        return ",".join(found)
+
+    @property
     def sids(self) -> tuple[int, ...]:
         """Every server's id."""
         return tuple(seat.sid for seat in self._seats)
@@ -150,6 +162,15 @@ class _Shown:
     def hosts(self) -> str:
         """The connect string, as "127.0.0.1:40001,127.0.0.1:40002"."""
         return self._loop.hosts
+
+    @property
+    def websocket_hosts(self) -> str:
+        """The same by WebSocket, as "ws://127.0.0.1:40003/,ws://127.0.0.1:40004/", with `websocket=True`.
+
+        Raises:
+            EnsembleError: there are no WebSocket doors.
+        """
+        return self._loop.websocket_hosts
 
     def host(self, sid: int) -> str:
         """The connect string of one server.
@@ -356,6 +377,8 @@ async def open_ensemble(
     base_port: int | None = None,
     data_dir: str | Path | None = None,
     tick_time: float = DEFAULT_TICK,
+    sasl_users: Mapping[str, str] | None = None,
+    websocket: bool = False,
     settings: Mapping[str, object] | None = None,
 ) -> AsyncIterator[Ensemble]:
     """Runs an ensemble on loopback while the block runs. All servers serve when it begins.
@@ -366,13 +389,15 @@ async def open_ensemble(
         base_port: client port of server 1, the others' follow; None picks free ones.
         data_dir: a folder that keeps the data, one sub-folder a server; None keeps it in memory.
         tick_time: in seconds; sessions time out after two ticks at the earliest.
+        sasl_users: password by name of those who may authenticate by SASL, and whom ACLs may name then.
+        websocket: open a WebSocket door at each server; see `websocket_hosts`.
         settings: more of zoo.cfg's keys.
 
     Raises:
         ConfigurationError: an argument or a setting that cannot be used.
         EnsembleError: a server did not start, or had failed when the block ended.
     """
-    loop = _build(servers, observers, base_port, data_dir, tick_time, settings)
+    loop = _build(servers, observers, base_port, data_dir, tick_time, with_users(settings, sasl_users), websocket)
     await trio.to_thread.run_sync(loop.launch)
     failed = True
     try:
@@ -391,10 +416,12 @@ def start_ensemble(
     base_port: int | None = None,
     data_dir: str | Path | None = None,
     tick_time: float = DEFAULT_TICK,
+    sasl_users: Mapping[str, str] | None = None,
+    websocket: bool = False,
     settings: Mapping[str, object] | None = None,
 ) -> Iterator[BlockingEnsemble]:
     """The blocking twin of `open_ensemble`, with the same arguments and errors."""
-    loop = _build(servers, observers, base_port, data_dir, tick_time, settings)
+    loop = _build(servers, observers, base_port, data_dir, tick_time, with_users(settings, sasl_users), websocket)
     loop.launch()
     failed = True
     try:
@@ -411,6 +438,7 @@ def _build(
     data_dir: str | Path | None,
     tick_time: float,
     settings: Mapping[str, object] | None,
+    websocket: bool,
 ) -> _Loop:
     seats = reserve_seats(
         servers,
@@ -420,6 +448,7 @@ def _build(
         tick_time=tick_time,
         settings=settings,
         peer_host=host_name,
+        websocket=websocket,
     )
     return _Loop(seats)
 

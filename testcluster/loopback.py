@@ -49,6 +49,7 @@ class Seat:
     config: ServerConfig
     client: ReservedPort
     others: tuple[ReservedPort, ...] = ()
+    web: ReservedPort | None = None
 
     @property
     def sid(self) -> int:
@@ -57,7 +58,7 @@ class Seat:
 
     def close(self) -> None:
         """Gives the ports back."""
-        for port in (self.client, *self.others):
+        for port in (self.client, *self.others, *([self.web] if self.web is not None else [])):
             port.close()
 
 
@@ -70,6 +71,7 @@ def reserve_seats(
     tick_time: float,
     settings: Mapping[str, object] | None,
     peer_host: Callable[[int], str] | None = None,
+    websocket: bool = False,
 ) -> list[Seat]:
     """Places for the servers of a new ensemble, ids from 1 on, those without a vote last.
 
@@ -81,6 +83,7 @@ def reserve_seats(
         tick_time: in seconds.
         settings: more of zoo.cfg's keys.
         peer_host: what a server is called by the others, where that is no TCP address; None reserves ports for it.
+        websocket: whether each opens a WebSocket door, on a free port.
 
     Raises:
         ConfigurationError: an argument or a setting that cannot be used.
@@ -121,7 +124,10 @@ def reserve_seats(
                     observer=sid > servers,
                     standalone_enabled=False,
                 )
-            seats.append(Seat(config, clients[sid], others.get(sid, ())))
+            web = reserve() if websocket else None
+            if web is not None:
+                config = replace(config, websocket=replace(config.websocket, port=web.number, address=HOST))
+            seats.append(Seat(config, clients[sid], others.get(sid, ()), web))
         if data_dir is not None:
             _claim(Path(data_dir), servers)
         # From here on they are the caller's.
@@ -168,6 +174,18 @@ def session_secret(seats: Sequence[Seat]) -> bytes:
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(fresh)
     return fresh
+
+
+def with_users(settings: Mapping[str, object] | None, users: Mapping[str, str] | None) -> Mapping[str, object] | None:
+    """The settings with users who may authenticate by SASL."""
+    if not users:
+        return settings
+    provider = "org.apache.zookeeper.server.auth.SASLAuthenticationProvider"
+    return {
+        "authProvider.sasl": provider,
+        **{f"saslUser.{name}": password for name, password in users.items()},
+        **(settings or {}),
+    }
 
 
 def loopback_config(

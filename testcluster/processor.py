@@ -129,6 +129,10 @@ class RequestProcessor:
         self.connections[connection] = None
         return connection
 
+    def is_settled(self, connection: Connection) -> bool:
+        """Whether it has a session, and whatever identity the operator demands."""
+        return connection.session_id != 0 and self._authenticator.is_enough(connection)
+
     def connection_of(self, session_id: int) -> Connection | None:
         """The connection that a session has here."""
         return self._by_session.get(session_id)

@@ -308,6 +308,20 @@ def _addresses(config: ServerConfig) -> tuple[Addresses, Addresses]:
     return elections, quorums
 
 
+def peer_transport(config: ServerConfig, transport: Transport) -> Transport:
+    """How the member reaches the others and is reached: as `transport` does, with TLS where the configuration says so.
+
+    Raises:
+        ConfigurationError: the certificates cannot be used.
+    """
+    if not config.quorum_tls.is_used and not config.quorum_tls.is_unified:
+        return transport
+    from .quorum_tls import QuorumTls  # ssl takes time that an ensemble without it does not have
+
+    hosts = (host for member in config.members for host, _, _ in member.addresses)
+    return QuorumTls(transport, config.quorum_tls, frozenset(hosts))
+
+
 def make_replica(
     config: ServerConfig,
     settings: ServerSettings,

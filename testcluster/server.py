@@ -11,32 +11,27 @@ from __future__ import annotations
 import logging
 import os
 import random
-import select
-import socket
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import trio
 
-from terzetto.client._hosts import Endpoint
 from terzetto.client._scopes import PlainNursery
 from terzetto.client._transport import TcpTransport, Transport
 
 from . import fourletter
+from .client_ports import ClientPorts
 from .config import ServerConfig
 from .connection import Connection
 from .datatree import DataTree
-from .epoll_port import EpollPort
 from .journal import Journal
 from .links import Link
+from .processor_settings import processor_settings
 from .ready import Role
-from .settings import ServerSettings
 from .standalone import Standalone
 from .storage.interface import Storage
 from .storage.schedule import SnapshotSchedule
-from .stream_port import StreamPort
-from .tls_port import TlsListener, tls_context
 from .txns import Txn
 from .view import View
 
@@ -47,15 +42,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 DEADLINE_CHECK = 0.5
-"""Seconds between two looks at connections that must soon have a session, or be gone."""
+"""Seconds between two looks at connections that must soon have a session and be identified, or be gone."""
 
 STOP_TIMEOUT = 5.0
 """Seconds that a graceful stop may take to sync and answer what was received."""
 
 DIGEST_INTERVAL = 128
 DIGEST_LOG_MAX = 1024
-
-HAS_EPOLL = hasattr(select, "epoll")
 
 
 class ZooKeeperServer:
@@ -78,7 +71,7 @@ class ZooKeeperServer:
         has_served: whether they ever were in this life.
         has_ended: whether `run` is over.
         role: what it is in its ensemble; None for a standalone server, and before the first.
-        ports: where clients connect, as soon as `run` has started: plain and TLS, None for a port there is not.
+        client_ports: where clients connect, as soon as `run` has started.
         processor: the state machine, as soon as `run` has started.
     """
 
@@ -102,7 +95,6 @@ class ZooKeeperServer:
             self.chance, snap_count=config.snap_count, snap_size=config.snap_size_limit_kb * 1024
         )
         self.journal = Journal(storage, self.tree, schedule)
-        self.ports: tuple[int | None, int | None] = (None, None)
         self.digests: list[tuple[int, int]] = []
         self.connections_rejected = 0
         self.sessionless_expired = 0
@@ -118,15 +110,20 @@ class ZooKeeperServer:
         self.member: QuorumMember | None = None
         self.processor: Standalone | Replica
         self._standalone: Standalone | None = None
-        self._transport = transport
         self._peers = peers or transport
         self._on_change = on_change
         self._secret = secret
         self._clock = clock
         self._wall_clock = wall_clock
-        self._plain: EpollPort | StreamPort | None = None
-        self._secure: StreamPort | None = None
-        self._tls_listener: TlsListener | None = None
+        self.client_ports = ClientPorts(
+            self,
+            config,
+            transport,
+            admit=self._admit,
+            turn=self.turn,
+            is_serving=lambda: self.is_serving,
+            gate=self.client_gate,
+        )
         self._admin_listeners: list[trio.SocketListener] = []
         self._clients: dict[str, int] = {}
         self._touched: list[Link] = []
@@ -174,7 +171,7 @@ class ZooKeeperServer:
                     else:
                         self._set_serving(True)
                     is_told = True
-                    task_status.started(self.ports[0] or self.ports[1] or 0)
+                    task_status.started(self.client_ports.numbers[0] or self.client_ports.numbers[1] or 0)
                     await self._stop.wait()
                     await self._finish()
                     nursery.cancel_scope.cancel()
@@ -191,9 +188,7 @@ class ZooKeeperServer:
             task_status.started(0)
 
     def _close_ports(self) -> None:
-        for port in (self._plain, self._secure):
-            if port is not None:
-                port.close()
+        self.client_ports.close()
         for listener in self._admin_listeners:
             listener.socket.close()
 
@@ -215,30 +210,13 @@ class ZooKeeperServer:
 
     def _make_processor(self) -> None:
         config = self.config
-        settings = ServerSettings(
-            server_id=config.sid or 1,
-            tick_ms=config.tick_ms,
-            min_session_timeout_ms=config.min_session_ms,
-            max_session_timeout_ms=config.max_session_ms,
-            max_frame=config.max_frame,
-            extended_types=config.extended_types,
-            enforce_quota=config.enforce_quota,
-            skip_acl=config.skip_acl,
-            reconfig_enabled=config.reconfig_enabled,
-            digest_super=config.super_digest,
-            digest_algorithm=config.digest_algorithm,
-            x509_acls=config.secure_client_port is not None,
-            x509_super=config.x509_super_user,
-            session_secret=self._secret,
-            container_unused_ms=config.container_max_never_used_ms,
-            tree_digest=config.digest_enabled,
-        )
+        settings = processor_settings(config, secret=self._secret, random_bytes=os.urandom)
         self.started_ms = self.now_ms()
         if config.is_standalone:
             self.processor = self._standalone = Standalone(self.tree, settings, now_ms=self.started_ms)
             return
         # A server on its own starts the faster without Zab.
-        from .quorum_member import QuorumMember, make_replica
+        from .quorum_member import QuorumMember, make_replica, peer_transport
 
         self.processor = make_replica(
             config, settings, self.journal, self.tree, self.chance, now_ms=self.started_ms, wall_ms=self.wall_ms()
@@ -247,7 +225,7 @@ class ZooKeeperServer:
             config,
             self.processor,
             self.journal,
-            self._peers or TcpTransport(),
+            peer_transport(config, self._peers or TcpTransport()),
             now_ms=self.now_ms,
             wall_ms=self.wall_ms,
             gate=self.gate,
@@ -257,16 +235,11 @@ class ZooKeeperServer:
 
     def _start_tasks(self, nursery: trio.Nursery) -> None:
         config = self.config
-        gate = self.client_gate
-        for port in (self._plain, self._secure):
-            if port is not None:
-                nursery.start_soon(port.serve, gate)
-        if self._tls_listener is not None:
-            nursery.start_soon(self._tls_listener.serve)
+        self.client_ports.start(nursery)
         if self._admin_listeners:
             from .admin_port import AdminPort
 
-            admin = AdminPort(self.view, config.admin_url, gate)
+            admin = AdminPort(self.view, config.admin_url, self.client_gate)
             nursery.start_soon(admin.serve, self._admin_listeners)
         if self._standalone is not None:
             nursery.start_soon(self._expire_sessions, self._standalone)
@@ -281,40 +254,15 @@ class ZooKeeperServer:
 
     async def _listen(self) -> None:
         config = self.config
-        plain = secure = None
-        if config.client_port is not None:
-            plain = await self._listen_plain(config.client_address, config.client_port)
-        if config.secure_client_port is not None:
-            listener = await TlsListener.open(
-                config.secure_client_address, config.secure_client_port, tls_context(config.tls)
-            )
-            self._secure = StreamPort(self, self._admit, self.turn, secure=True)
-            self._secure.adopt(listener)
-            self._tls_listener = listener
-            secure = listener.endpoint.port
+        await self.client_ports.open()
         if config.admin_enabled:
             from .admin_port import open_admin_listeners  # h11 and json take time that a server without does not have
 
             self._admin_listeners = await open_admin_listeners(config.admin_address, config.admin_port)
-        self.ports = (plain, secure)
-
-    async def _listen_plain(self, host: str, port: int) -> int:
-        if self._transport is None and HAS_EPOLL:
-            listener = await open_listening_socket(host, port, self.config.listen_backlog)
-            self._plain = EpollPort(self, self._admit, self.turn)
-            self._plain.adopt(listener)
-            return int(listener.getsockname()[1])
-        transport = self._transport or TcpTransport()
-        found = await transport.listen(Endpoint(host, port, host))
-        self._plain = StreamPort(self, self._admit, self.turn)
-        self._plain.adopt(found)
-        return found.endpoint.port
 
     async def _finish(self) -> None:
         """Takes no more, and answers what was taken."""
-        for port in (self._plain, self._secure):
-            if port is not None:
-                port.stop_listening()
+        self.client_ports.stop_listening()
         with trio.move_on_after(STOP_TIMEOUT):
             await (self.journal.wait_idle() if self.member is None else self.member.finish())
         self.turn()
@@ -449,11 +397,6 @@ class ZooKeeperServer:
         """What clients' connections wait for while the server is paused or cut off from them."""
         return self._island if self._gate is None else self._gate
 
-    @property
-    def tls_handshakes(self) -> int:
-        """TLS handshakes under way."""
-        return 0 if self._tls_listener is None else self._tls_listener.handshakes
-
     # -- turns
 
     def turn(self) -> None:
@@ -546,8 +489,7 @@ class ZooKeeperServer:
             if now_ms < standalone.next_expiry_ms:
                 continue
             # After a long pause of the process, pings wait in the sockets that must count before anyone expires.
-            if isinstance(self._plain, EpollPort):
-                self._plain.drain()
+            self.client_ports.drain()
             await trio.lowlevel.checkpoint()
             standalone.expire(self.now_ms())
             self.turn()
@@ -568,27 +510,8 @@ class ZooKeeperServer:
             await self._pass_gate()
             now_ms = self.now_ms()
             for link in list(self._watched):
-                if link.connection.session_id and not link.is_closing:
+                if self.processor.is_settled(link.connection) and not link.is_closing:
                     self._watched.discard(link)
                 elif now_ms >= link.deadline_ms:
                     self.sessionless_expired += not link.is_closing
                     link.drop()
-
-
-async def open_listening_socket(host: str, port: int, backlog: int = -1) -> socket.socket:
-    """A listening TCP socket; an empty host is every interface, IPv6 too where there is one.
-
-    Raises:
-        OSError: the address cannot be had.
-    """
-    backlog = backlog if backlog > 0 else 1024
-    try:
-        if not host:
-            dual = socket.has_dualstack_ipv6()
-            family = socket.AF_INET6 if dual else socket.AF_INET
-            return socket.create_server(("", port), family=family, backlog=backlog, dualstack_ipv6=dual)
-        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return socket.create_server(found[0][4][:2], family=found[0][0], backlog=backlog)
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise OSError(error.errno, f"cannot listen at {host or '*'}:{port}: {reason}") from error

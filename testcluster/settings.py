@@ -6,7 +6,7 @@ Values only: where they come from (a configuration file, an argument of `open_en
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from terzetto.client.wire.primitives import DEFAULT_MAX_FRAME
@@ -73,7 +73,7 @@ class ServerSettings:
     enforce_quota: bool = False
     skip_acl: bool = False
     reconfig_enabled: bool = False
-    digest_super: str | None = None
+    digest_super: str | None = field(default=None, repr=False)
     digest_algorithm: str = "sha1"
     digest_enabled: bool = True
     sasl_acls: bool = False
@@ -84,7 +84,7 @@ class ServerSettings:
     x509_acls: bool = False
     x509_super: str | None = None
     required_schemes: tuple[str, ...] = ()
-    session_secret: bytes | None = None
+    session_secret: bytes | None = field(default=None, repr=False)
     container_unused_ms: int = 300_000
     tree_digest: bool = True
 

@@ -26,7 +26,7 @@ class StreamPort:
         service: the server.
         admit: whether a connection from this IP address may stay.
         turn: called after each chunk that was taken.
-        secure: its connections are TLS.
+        secure: its connections are TLS, also where they cannot tell (a WebSocket's).
     """
 
     def __init__(
@@ -75,7 +75,8 @@ class StreamPort:
             await connection.aclose()
             return
         subject: str | None = getattr(connection, "certificate_subject", None)
-        link = _StreamLink(self._service, connection, nursery, self._links, (ip, port), self._secure, subject)
+        secure = self._secure or hasattr(connection, "certificate_subject")
+        link = _StreamLink(self._service, connection, nursery, self._links, (ip, port), secure, subject)
         self._links.add(link)
         nursery.start_soon(self._read, link, gate)
 
@@ -159,6 +160,7 @@ class _StreamLink(Link):
     def send(self, data: bytes) -> None:
         if not self._sending and self.transported.sends_at_once:
             try:
+                # Told 0, the same bytes are sent next: a WebSocket's may be on their way.
                 data = data[self.transported.send_nowait(data) :]
             except _BROKEN:
                 self.drop()

@@ -75,12 +75,12 @@ class View:
     @property
     def client_port(self) -> int:
         """The plain port, -1 without one."""
-        return self._server.ports[0] or -1
+        return self._server.client_ports.numbers[0] or -1
 
     @property
     def secure_client_port(self) -> int:
         """The TLS port, -1 without one."""
-        return self._server.ports[1] or -1
+        return self._server.client_ports.numbers[1] or -1
 
     @property
     def links(self) -> Collection[Link]:
@@ -132,7 +132,7 @@ class View:
             "min_response_size": -1,
             "max_response_size": -1,
             "auth_failed": server.processor.auth_failures,
-            "outstanding_tls_handshakes": server.tls_handshakes,
+            "outstanding_tls_handshakes": server.client_ports.handshakes,
             "connections_rejected": server.connections_rejected,
             "sessionless_expired": server.sessionless_expired,
             "bytes_received": server.bytes_received,

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from terzetto.client.errors import ConfigurationError
 
+from .gateway_options import add_arguments as add_gateway_arguments
+
 EXTRA = ("rich", "yaml")
 """What the [cli] extra brings and the command needs."""
 
@@ -61,6 +63,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     ensemble.set_defaults(run=_ensemble)
 
+    gateway = commands.add_parser(
+        "gateway",
+        help="a WebSocket door in front of any ensemble; prints `ready URL`",
+        description="Puts a WebSocket door in front of any ensemble, until SIGTERM; prints `ready URL`.",
+    )
+    add_gateway_arguments(gateway)
+    gateway.set_defaults(run=_gateway)
+
     demo = commands.add_parser("demo", help="the main job of a coordination service, live, on real servers")
     demo.add_argument(
         "--hosts", metavar="HOSTS", help="connect string of the servers (default: an ensemble of its own)"
@@ -96,6 +106,13 @@ def _server(chosen: argparse.Namespace) -> int:
         from .running import run_server
 
     return run_server(chosen.config, verbose=chosen.verbose)
+
+
+def _gateway(chosen: argparse.Namespace) -> int:
+    with _staying():
+        from .gateway import run_gateway
+
+    return run_gateway(chosen)
 
 
 def _ensemble(chosen: argparse.Namespace) -> int:

@@ -25,6 +25,7 @@ from ..journal import open_storage
 from ..loopback import HOST, Seat, reserve_seats, session_secret
 from ..server import ZooKeeperServer
 from .forked import READY, Family
+from .log_lines import start_logging
 
 _log = logging.getLogger("terzetto")
 
@@ -38,7 +39,7 @@ def run_server(path: str, *, verbose: bool) -> int:
     Raises:
         ConfigurationError: the file is wrong.
     """
-    _start_logging(verbose)
+    start_logging(verbose)
     config = load_config(path)
     for notice in config.notices:
         _log.warning("%s", notice)
@@ -61,7 +62,7 @@ def run_ensemble(
     Raises:
         ConfigurationError: an argument cannot be used.
     """
-    _start_logging(verbose)
+    start_logging(verbose)
     try:
         seats = reserve_seats(
             servers,
@@ -163,19 +164,3 @@ def _read_secret(path: Path | None) -> bytes | None:
             f"sessionSecretFile {path} holds {len(secret)} bytes; at least {SECRET_MIN} are needed"
         )
     return secret
-
-
-def _start_logging(verbose: bool) -> None:
-    """Log lines go to stderr: coloured on a terminal, else one line a record."""
-    handler: logging.Handler = logging.StreamHandler()
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.logging import RichHandler
-
-        handler = RichHandler(console=Console(stderr=True), show_path=False)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-    else:
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger = logging.getLogger("terzetto")
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG if verbose else logging.INFO)

@@ -22,7 +22,7 @@ PATIENCE = 30.0
 """Seconds after which a server that does not answer has failed."""
 
 _HEADER = struct.Struct(">iiqi")
-_PING = o.PING.frame(-2)
+PING = o.PING.frame(-2)
 _PING_XID, _EVENT_XID = -2, -1
 
 
@@ -40,13 +40,21 @@ class Idler:
     def __init__(self, port: int, timeout_ms: int) -> None:
         self.socket = socket.create_connection((HOST, port), PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.sendall(connect_frame(timeout_ms=timeout_ms))
         self.session_id = 0
         self.pinged: float | None = None
         self.events: list[str] = []
         self.answers: list[int] = []
         self.gone = False
         self._rest = b""
+        self.greet(timeout_ms)
+
+    def greet(self, timeout_ms: int) -> None:
+        """Asks for a session."""
+        self.socket.sendall(connect_frame(timeout_ms=timeout_ms))
+
+    def ping(self) -> None:
+        """Sends a ping."""
+        self.socket.send(PING)
 
     def take(self, data: bytes) -> int:
         """Takes bytes; returns how many pings they answer."""
@@ -87,7 +95,10 @@ class Crowd:
         idlers: the clients; the silent ones among them send no pings.
         silent: those that were told to be.
         latencies: of every ping, in seconds.
+        client: how each of them speaks.
     """
+
+    client: type[Idler] = Idler
 
     def __init__(self, port: int, count: int, timeout: float) -> None:
         self.latencies: list[float] = []
@@ -98,7 +109,7 @@ class Crowd:
         self._turns: list[tuple[float, int]] = []
         try:
             for _ in range(count):
-                self._admit(Idler(port, round(timeout * 1000)), count)
+                self._admit(self.client(port, round(timeout * 1000)), count)
         except BaseException:
             self.close()
             raise
@@ -156,7 +167,7 @@ class Crowd:
             return
         assert idler.pinged is None, f"no answer to a ping in {self._pause:g} s"
         idler.pinged = now
-        idler.socket.send(_PING)
+        idler.ping()
 
     def _hear(self, idler: Idler) -> None:
         try:

@@ -22,7 +22,7 @@ from terzetto.client.wire import operations as o
 from terzetto.testcluster.auth import digest_id
 from terzetto.testcluster.connection import OUTPUT_HARD_MAX, Connection
 from terzetto.testcluster.datatree import RESERVED, DataTree
-from terzetto.testcluster.digest_md5 import DigestMd5Exchange
+from terzetto.testcluster.digest_md5 import DigestMd5
 from terzetto.testcluster.settings import ServerSettings
 from terzetto.testcluster.standalone import Standalone
 from terzetto.testcluster.txns import decode_txn, encode_txn
@@ -206,7 +206,7 @@ class Target:
             sasl_acls=True,
             x509_acls=True,
             digest_super=digest_id(_CREDENTIALS),
-            sasl_exchange=lambda: DigestMd5Exchange({"bob": "pw"}, "nonce"),
+            sasl_exchange=DigestMd5({"bob": "pw"}, bytes),
             **settings,
         )
         self.machine = Standalone(DataTree(), self.settings, now_ms=self.now_ms)

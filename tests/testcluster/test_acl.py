@@ -350,3 +350,23 @@ def test_an_index_finds_what_a_search_finds(entries: list[ACL], held: list[Id], 
     short, long = NodeAcl(1, tuple(entries)), NodeAcl(2, (*entries, *padding))
     assert rules.allows(short, wanted, held) == rules.allows(long, wanted, held)
     assert short.index is None
+
+
+class Untellable(str):
+    """Text that must not be compared as text is: the time that takes tells where a guess goes wrong."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        raise AssertionError("compared in a time that depends on the text")
+
+    __hash__ = str.__hash__
+
+
+def test_digests_are_compared_in_constant_time() -> None:
+    scheme = DigestScheme()
+    assert scheme.matches(Untellable("a:x"), Untellable("a:x"))
+    assert not scheme.matches(Untellable("a:x"), Untellable("a:y"))
+    assert scheme.matches("\u00fc:x", "\u00fc:x")
+    guess = (Id("digest", Untellable("alice:guess")),)
+    assert not RULES.allows(_acl(_entry("digest", Untellable("alice:secret"))), READ, guess)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+import struct
 from typing import Any
 
 import pytest
+from hypothesis import given, strategies as st
 
+from terzetto.client._sasl import DigestMd5Conversation
 from terzetto.client.values import CREATOR_ALL_ACL, Id
-from terzetto.client.wire import operations as o
-from terzetto.testcluster.auth import IDS_MAX, digest_id
+from terzetto.client.wire import Opcode, operations as o
+from terzetto.testcluster.auth import CREDENTIAL_MAX, IDS_MAX, PACKETS_MAX, digest_id
+from terzetto.testcluster.connection import Phase
+from terzetto.testcluster.digest_md5 import DigestMd5
 from terzetto.testcluster.settings import SaslError
 
 from .port import Peer, Port, framed
@@ -123,6 +129,81 @@ def test_identities_of_a_connection_are_bounded() -> None:
         assert _auth(peer, "digest", b"%d:x" % number) == 0
     assert _auth(peer, "digest", b"one more:x") == -115
     assert peer.closed
+
+
+def test_packets_of_a_connection_are_bounded() -> None:
+    peer = Port().connect()
+    for _ in range(PACKETS_MAX):
+        assert _auth(peer, "digest", b"the same:x") == 0
+    assert _auth(peer, "digest", b"the same:x") == -115
+    assert peer.closed
+
+
+def test_credentials_are_bounded() -> None:
+    peer = Port().connect()
+    assert _auth(peer, "digest", b"x" * CREDENTIAL_MAX) == 0
+    assert _auth(peer, "digest", b"x" * (CREDENTIAL_MAX + 1)) == -115
+    assert peer.closed
+
+
+@pytest.mark.parametrize("lenient", [False, True])
+def test_tokens_are_bounded(lenient: bool) -> None:
+    port = Port(sasl_exchange=TwoSteps, sasl_failed_allowed=lenient)
+    peer = port.connect()
+    assert (_token(peer, b"x" * (CREDENTIAL_MAX + 1)).err, peer.closed) == (-115, True)
+    peer = port.connect()
+    for _ in range(PACKETS_MAX):
+        assert _token(peer, b"").value.token == b"who?"
+    assert (_token(peer, b"").err, peer.closed) == (-115, True)
+
+
+def test_who_may_stay_after_a_failure_cannot_try_again() -> None:
+    """Else one connection could go through a dictionary on one nonce."""
+    port = Port(sasl_exchange=DigestMd5({"bob": "secret"}, bytes), sasl_failed_allowed=True)
+    peer = port.connect()
+    peer.ok(o.SASL, b"")
+    assert _token(peer, b"nonsense").value.token is None
+    talk = DigestMd5Conversation("bob", "secret")
+    right = talk.respond(f'realm="zk-sasl-md5",nonce="{"A" * 40}",algorithm=md5-sess'.encode())
+    assert _token(peer, right).value.token is None
+    assert _ids(peer) == [("ip", "127.0.0.1")]
+    other = port.connect()
+    other.ok(o.SASL, b"")
+    assert _token(other, right).value.token.startswith(b"rspauth=")
+
+
+def test_failures_are_logged_without_what_was_sent(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    port = Port(sasl_exchange=Password, digest_super=SUPER)
+    _auth(port.connect(peer_ip="10.1.2.3"), "s3cret", b"s3cret")
+    _token(port.connect(peer_ip="10.1.2.4"), b"bob:s3cret")
+    _auth(port.connect(), "digest", b"super:s3cret")
+    assert [record.getMessage() for record in caplog.records] == [
+        "an auth packet of 10.1.2.3 is refused",
+        "SASL with 10.1.2.4 failed: wrong password",
+    ]
+
+
+@pytest.mark.parametrize(("settings", "settled"), [({}, True), ({"required_schemes": ("digest",)}, False)])
+def test_a_connection_is_settled_once_it_has_proved_what_it_must(settings: dict[str, Any], settled: bool) -> None:
+    port = Port(**settings)
+    stranger = port.open()
+    assert not port.machine.is_settled(stranger.connection)
+    peer = port.connect()
+    assert port.machine.is_settled(peer.connection) is settled
+    assert _auth(peer, "digest", b"u:p") == 0
+    assert port.machine.is_settled(peer.connection)
+
+
+@given(st.lists(st.tuples(st.sampled_from([o.AUTH, o.SASL]), st.binary(max_size=80)), max_size=6))
+def test_whatever_a_stranger_sends_it_proves_nothing(frames: list[tuple[o.Operation, bytes]]) -> None:
+    port = Port(sasl_exchange=DigestMd5({"bob": "secret"}, bytes), digest_super=SUPER, required_schemes=("sasl",))
+    peer = port.connect()
+    for operation, body in frames:
+        opcode = Opcode.AUTH if operation is o.AUTH else Opcode.SASL
+        peer.send(framed(struct.pack(">ii", 1, opcode) + body))
+    assert not {held.scheme for held in peer.connection.ids} & {"sasl", "super"}
+    assert peer.connection.phase is Phase.CLOSED or not port.machine.is_settled(peer.connection)
 
 
 def test_a_broken_auth_packet_ends_the_connection_without_an_answer() -> None:

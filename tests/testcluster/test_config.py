@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from terzetto.client.errors import ConfigurationError
 from terzetto.testcluster.config import KEYS, ServerConfig, load_config
+from terzetto.testcluster.config_auth import AuthReading
 from terzetto.testcluster.membership import parse_member
 
 MINIMAL = "dataDir=/var/lib/zookeeper\nclientPort=2181\n"
@@ -75,7 +77,9 @@ def test_everything_is_read(tmp_path: Path) -> None:
     assert config.super_digest == "super:x="
 
 
-PROVIDERS = "X509AuthenticationProvider, DigestAuthenticationProvider, IPAuthenticationProvider"
+PROVIDERS = (
+    "X509AuthenticationProvider, DigestAuthenticationProvider, IPAuthenticationProvider, SASLAuthenticationProvider"
+)
 MISTAKES = {
     "tickTme=2000": "tickTme is unknown; did you mean tickTime?",
     "completely=else": "completely is unknown",
@@ -88,7 +92,12 @@ MISTAKES = {
     "server.x=h:1:2": "server.x is unknown; did you mean server.1?",
     "server.255=h:1:2": "server.255 has an id above 254",
     "4lw.commands.whitelist=stats": "4lw.commands.whitelist 'stats' is no four letter word",
-    "sslQuorum=true": "sslQuorum must be false: TLS between servers is not offered",
+    "sslQuorum=true": "sslQuorum needs ssl.quorum.keyStore.location",
+    "portUnification=true": "portUnification needs ssl.quorum.keyStore.location",
+    "client.portUnification=true": "ssl.clientAuth=need needs ssl.trustStore.location",
+    "ssl.quorum.keyStore.location=/a.p12": (
+        "ssl.quorum.keyStore.location must be a PEM file; convert a key store with keytool and openssl"
+    ),
     "ssl.keyStore.location=/a.jks": (
         "ssl.keyStore.location must be a PEM file; convert a key store with keytool and openssl"
     ),
@@ -96,7 +105,7 @@ MISTAKES = {
     "admin.forceHttps=true": "admin.forceHttps must be false: the admin server speaks plain HTTP",
     "secureClientPort=1": "secureClientPort needs ssl.keyStore.location",
     "maxSessionTimeout=1": "minSessionTimeout (6000) is above maxSessionTimeout (1)",
-    "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider": (
+    "authProvider.1=org.example.KeyAuthenticationProvider": (
         f"authProvider.1 is not offered here; known are {PROVIDERS}"
     ),
     "snapshot.compression.method=snappy": (
@@ -220,9 +229,11 @@ def test_no_port_at_all(tmp_path: Path) -> None:
 def test_every_key_has_a_field(key: str) -> None:
     field = KEYS[key].field
     if field is not None:
-        name = field.removeprefix("tls.")
-        owner = ServerConfig if name == field else type(ServerConfig(tick_ms=1).tls)
-        assert name in owner.__slots__
+        family, _, name = field.rpartition(".")
+        owner: Any = ServerConfig(tick_ms=1)
+        if family:
+            owner = AuthReading() if family == "auth" else getattr(owner, family)
+        assert hasattr(owner, name)
 
 
 @pytest.mark.parametrize(

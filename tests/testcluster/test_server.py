@@ -11,6 +11,7 @@ import trio.testing
 
 from terzetto.client.values import OPEN_ACL_UNSAFE
 from terzetto.client.wire import operations as o
+from terzetto.testcluster.config_auth import AuthSettings
 from terzetto.testcluster.storage import DiskStorage, LoggedTxn, MemoryStorage
 
 from .port import connect_frame
@@ -109,6 +110,19 @@ async def test_a_connection_without_session_is_dropped(autojump_clock: trio.test
         assert (await served.ping()).xid == -2
         assert shell.server.sessionless_expired == 2
         assert len(shell.server.links) == 1
+
+
+async def test_a_connection_that_does_not_identify_itself_is_dropped(autojump_clock: trio.testing.MockClock) -> None:
+    auth = AuthSettings(required_schemes=("digest",))
+    async with serving(handshake_timeout_ms=10_000, auth=auth) as shell:
+        began = trio.current_time()
+        mute, known = await shell.connect(timeout_ms=40_000), await shell.connect(timeout_ms=40_000)
+        assert (await known.ask(o.AUTH, 0, "digest", b"u:p")).err == 0
+        assert await mute.ended()
+        assert 10.0 <= trio.current_time() - began <= 10.6
+        assert (await known.ping()).xid == -2
+        # It cannot be resumed for longer than its timeout.
+        assert mute.session_id in shell.server.tree.sessions
 
 
 async def test_connections_are_limited_for_each_address(autojump_clock: trio.testing.MockClock) -> None:

@@ -7,18 +7,23 @@ import ssl
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from terzetto.client.errors import ConfigurationError
 from terzetto.client.wire import codec, operations as o, records as r
 from terzetto.testcluster import start_ensemble
-from terzetto.testcluster.config import TlsSettings
+from terzetto.testcluster.config_tls import TlsSettings
 from terzetto.testcluster.reserved_port import ReservedPort
-from terzetto.testcluster.tls_port import subject_of, tls_context
+from terzetto.testcluster.tls_port import Certificates, TlsListener, server_context, subject_of
 
 from .port import connect_frame
 
@@ -70,6 +75,25 @@ def client_context(authority: trustme.CA, certificate: trustme.LeafCert | None =
         with certificate.private_key_and_cert_chain_pem.tempfile() as path:
             context.load_cert_chain(path)
     return context
+
+
+def unreadable_certificate(authority: trustme.CA, folder: Path) -> Path:
+    """Certificate and key, signed by the authority, for a DNS name that is no text."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    signer = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
+    signing = serialization.load_pem_private_key(authority.private_key_pem.bytes(), None)
+    assert isinstance(signing, ec.EllipticCurvePrivateKey)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "odd")])
+    names = x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.17"), b"\x30\x04\x82\x02\xff\xfe")
+    builder = x509.CertificateBuilder(signer.subject, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(signer.not_valid_before_utc).not_valid_after(signer.not_valid_after_utc)
+    certificate = builder.add_extension(names, critical=False).sign(signing, hashes.SHA256())
+    path = folder / "odd.pem"
+    path.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    return path
 
 
 class Tls:
@@ -132,6 +156,88 @@ def test_no_certificate_is_fine_where_one_is_wanted(servers: Servers, authority:
         assert client.identities() == [("ip", "127.0.0.1")]
 
 
+def test_a_certificate_whose_names_are_no_text_harms_nobody(
+    servers: Servers, authority: trustme.CA, tmp_path: Path
+) -> None:
+    port = servers.start("want")
+    context = client_context(authority)
+    context.load_cert_chain(unreadable_certificate(authority, tmp_path))
+    with pytest.raises((ssl.SSLError, ConnectionResetError, EOFError)):
+        with Tls(port, context) as client:
+            client.identities()
+    with Tls(port, client_context(authority)) as client:
+        assert client.identities() == [("ip", "127.0.0.1")]
+
+
+async def test_a_handshake_under_way_ends_with_its_listener(stores: TlsSettings) -> None:
+    listener = await TlsListener.open("127.0.0.1", 0, Certificates(stores, server_context).context)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listener.serve)
+        silent = await trio.open_tcp_stream("127.0.0.1", listener.endpoint.port)
+        with trio.fail_after(10):
+            while not listener.handshakes:
+                await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    with trio.fail_after(10):
+        # Without a reset or an end it would be open still.
+        try:
+            assert await silent.receive_some() == b""
+        except trio.BrokenResourceError:
+            pass
+    await silent.aclose()
+    listener.close()
+
+
+async def test_a_few_that_say_nothing_do_not_close_the_port(
+    stores: TlsSettings, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("terzetto.testcluster.tls_port.HANDSHAKES_MAX", 2)
+    settings = replace(stores, client_auth="none")
+    listener = await TlsListener.open("127.0.0.1", 0, Certificates(settings, server_context).context)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listener.serve)
+        streams = [await trio.open_tcp_stream("127.0.0.1", listener.endpoint.port) for _ in range(2)]
+        with trio.fail_after(10):
+            while listener.handshakes < 2:
+                await trio.lowlevel.checkpoint()
+            streams.append(await trio.open_tcp_stream("127.0.0.1", listener.endpoint.port))
+            assert await streams[2].receive_some() == b"", "the two have a moment left"
+            monkeypatch.setattr("terzetto.testcluster.tls_port.HANDSHAKE_GRACE", 0.0)
+            comes = await trio.open_ssl_over_tcp_stream(
+                "127.0.0.1", listener.endpoint.port, https_compatible=True, ssl_context=client_context(authority)
+            )
+            await comes.do_handshake()
+            assert await streams[0].receive_some() == b"", "the first one has made room"
+            assert listener.handshakes == 1
+        for stream in (*streams, comes):
+            await trio.aclose_forcefully(stream)
+        nursery.cancel_scope.cancel()
+    listener.close()
+
+
+async def test_whoever_arrived_too_late_is_closed_with_the_listener(stores: TlsSettings, authority: trustme.CA) -> None:
+    settings = replace(stores, client_auth="none")
+    listener = await TlsListener.open("127.0.0.1", 0, Certificates(settings, server_context).context)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listener.serve)
+        stream = await trio.open_ssl_over_tcp_stream(
+            "127.0.0.1", listener.endpoint.port, https_compatible=True, ssl_context=client_context(authority)
+        )
+        await stream.do_handshake()
+        with trio.fail_after(10):
+            while listener.handshakes:
+                await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    with trio.fail_after(10):
+        try:
+            assert await stream.transport_stream.receive_some() is not None
+            assert await stream.transport_stream.receive_some() == b""
+        except trio.BrokenResourceError:
+            pass
+    await trio.aclose_forcefully(stream)
+    listener.close()
+
+
 def test_words_and_pipelines_inside_tls(servers: Servers, authority: trustme.CA) -> None:
     port = servers.start("none")
     with Tls(port, client_context(authority)) as asking:
@@ -162,9 +268,13 @@ def test_plain_text_on_the_tls_port_is_refused(servers: Servers) -> None:
         ([[("commonName", "a")]], "CN=a"),
         ([[("countryName", "US")], [("organizationName", "A, B")], [("commonName", "x")]], "CN=x,O=A\\, B,C=US"),
         ([[("commonName", "a"), ("userId", "u")]], "CN=a+UID=u"),
-        ([[("commonName", ' #a"+<>;\\ ')]], 'CN=\\ #a\\"\\+\\<\\>\\;\\\\\\ '),
+        ([[("commonName", ' #a"+<>;\\ ')]], 'CN=\\ \\#a\\"\\+\\<\\>\\;\\\\\\ '),
+        ([[("commonName", "a=b  #c")]], "CN=a\\=b  \\#c"),
+        ([[("commonName", "  ")]], "CN=\\ \\ "),
         ([[("commonName", "#a")]], "CN=\\#a"),
         ([[("emailAddress", "a@b")]], "1.2.840.113549.1.9.1=#1603614062"),
+        ([[("1.2.3.4", "a" * 200)]], "1.2.3.4=#0c81c8" + "61" * 200),
+        ([[("1.2.3.4", "a" * 300)]], "1.2.3.4=#0c82012c" + "61" * 300),
     ],
 )  # fmt: skip
 def test_subjects_are_spelled_as_java_does(subject: list[list[tuple[str, str]]], spelled: str) -> None:
@@ -189,10 +299,10 @@ def test_no_certificate_has_no_subject() -> None:
 def test_what_cannot_be_used_is_named(stores: TlsSettings, changed: dict[str, Any], message: str) -> None:
     fields: dict[str, Any] = {name: getattr(stores, name) for name in TlsSettings.__slots__} | changed
     with pytest.raises(ConfigurationError, match=message):
-        tls_context(TlsSettings(**fields))
+        server_context(TlsSettings(**fields))
 
 
 def test_protocols_bound_the_context(stores: TlsSettings) -> None:
-    context = tls_context(TlsSettings(stores.key_store, None, stores.trust_store, protocols=("TLSv1.2",)))
+    context = server_context(TlsSettings(stores.key_store, None, stores.trust_store, protocols=("TLSv1.2",)))
     assert context.maximum_version == ssl.TLSVersion.TLSv1_2
     assert context.verify_mode is ssl.CERT_REQUIRED
