@@ -5,6 +5,7 @@ A recipe takes a client and uses nothing of `terzetto.client` but its public nam
 
 from __future__ import annotations
 
+from ._item_queue import ClaimedItem as ClaimedItem
 from ._mirror import (
     CachedZnode as CachedZnode,
     ChangeKind as ChangeKind,
@@ -38,12 +39,17 @@ from .config_watcher import (
     ConfigWatcher as ConfigWatcher,
 )
 from .counter import Counter as Counter
+from .delay_queue import (
+    DelayedItem as DelayedItem,
+    DelayQueue as DelayQueue,
+)
 from .election import (
     Election as Election,
     LeaderSelector as LeaderSelector,
 )
 from .errors import (
     ConfigParseError as ConfigParseError,
+    ItemFormatError as ItemFormatError,
     LayoutConflictError as LayoutConflictError,
     OwnershipLost as OwnershipLost,
 )
@@ -71,6 +77,10 @@ from .persistent_node import (
     PersistentNode as PersistentNode,
     PersistentTtlNode as PersistentTtlNode,
 )
+from .priority_queue import (
+    PriorityItem as PriorityItem,
+    PriorityQueue as PriorityQueue,
+)
 from .queues import (
     HeldItem as HeldItem,
     LockingQueue as LockingQueue,
@@ -94,6 +104,11 @@ from .service_registry import (
     StickyChoice as StickyChoice,
     WeightedChoice as WeightedChoice,
 )
+from .set_partitioner import (
+    Partition as Partition,
+    PartitionState as PartitionState,
+    SetPartitioner as SetPartitioner,
+)
 from .shared_value import (
     SharedCount as SharedCount,
     SharedValue as SharedValue,
@@ -115,16 +130,20 @@ __all__ = [
     "ChangeKind",
     "ChildrenWatch",
     "Choice",
+    "ClaimedItem",
     "ConfigParseError",
     "ConfigTreeWatcher",
     "ConfigWatcher",
     "Counter",
     "DataWatch",
+    "DelayQueue",
+    "DelayedItem",
     "DoubleBarrier",
     "Election",
     "GroupMember",
     "GuardedTransaction",
     "HeldItem",
+    "ItemFormatError",
     "LayoutConflictError",
     "LeaderLatch",
     "LeaderSelector",
@@ -137,10 +156,14 @@ __all__ = [
     "NonBlockingLease",
     "Ownership",
     "OwnershipLost",
+    "Partition",
+    "PartitionState",
     "Party",
     "PatientChildrenWatch",
     "PersistentNode",
     "PersistentTtlNode",
+    "PriorityItem",
+    "PriorityQueue",
     "Queue",
     "RandomChoice",
     "ReadLock",
@@ -152,6 +175,7 @@ __all__ = [
     "ServiceProvider",
     "ServiceRegistry",
     "ServiceType",
+    "SetPartitioner",
     "ShallowParty",
     "SharedCount",
     "SharedValue",

@@ -1,5 +1,7 @@
 """kazoo's way of owning (`acquire`, `release`, `cancel`) and the scope, over a step that each recipe gives, the claim.
 
+`HeldInBlocks` is `async with` over a recipe's own `hold`, for whatever can be held in one block after another.
+
 One object owns at most once at a time; tasks that share it wait for each other here, in order, before they ask anyone.
 It refuses to know what is claimed.
 """
@@ -10,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import TracebackType
-from typing import Generic
+from typing import Generic, TypeVar
 
 import trio
 
@@ -19,9 +21,33 @@ from terzetto.client import CancelledError, LockTimeout
 from ._ownership import OwnershipT, owning
 
 Claim = Callable[[bool], Awaitable[OwnershipT | None]]
+HeldT = TypeVar("HeldT")
 
 
-class Acquirable(ABC, Generic[OwnershipT]):
+class HeldInBlocks(ABC, Generic[HeldT]):
+    """`async with recipe as held:`, which is `async with recipe.hold() as held:` without a name for the block."""
+
+    def __init__(self) -> None:
+        # Of the tasks inside `async with`: the owner's, innermost last.
+        self._blocks: list[AbstractAsyncContextManager[HeldT]] = []
+
+    @abstractmethod
+    def hold(self, timeout: float | None = None) -> AbstractAsyncContextManager[HeldT]:
+        """The scope with a limit for the acquisition, in seconds."""
+
+    async def __aenter__(self) -> HeldT:
+        block = self.hold()
+        held = await block.__aenter__()
+        self._blocks.append(block)
+        return held
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        return await self._blocks.pop().__aexit__(kind, error, traceback)
+
+
+class Acquirable(HeldInBlocks[OwnershipT], Generic[OwnershipT]):
     """Something that is acquired and released, or owned for a block: `async with Lock(zk, "/locks/a") as held:`.
 
     Args:
@@ -30,6 +56,7 @@ class Acquirable(ABC, Generic[OwnershipT]):
     """
 
     def __init__(self, path: str, *, reentrant: bool = False) -> None:
+        super().__init__()
         self.path = path
         self._reentrant = reentrant
         self._turn = trio.Semaphore(1, max_value=1)
@@ -38,8 +65,6 @@ class Acquirable(ABC, Generic[OwnershipT]):
         self._held: OwnershipT | None = None
         self._owner: trio.lowlevel.Task | None = None
         self._count = 0
-        # Of the tasks inside `async with`: the owner's, innermost last.
-        self._blocks: list[AbstractAsyncContextManager[OwnershipT]] = []
 
     @abstractmethod
     async def _claim(self, wait: bool) -> OwnershipT | None:
@@ -82,11 +107,12 @@ class Acquirable(ABC, Generic[OwnershipT]):
     async def _acquire(self, claim: Claim[OwnershipT], blocking: bool, limit: float | None) -> bool:
         if not blocking and limit is not None:
             raise ValueError("a timeout is for blocking acquisitions")
-        if self._is_mine():
+        self._forget_lost()
+        if (held := self._mine()) is not None:
             await trio.lowlevel.checkpoint()
+            held.check()
             self._count += 1
             return True
-        self._forget_lost()
         wait = blocking and limit != 0
         scope = trio.CancelScope()
         if wait and limit is not None:
@@ -109,10 +135,11 @@ class Acquirable(ABC, Generic[OwnershipT]):
 
     async def release(self) -> bool:
         """Gives it up, and waits until a server has confirmed. False: it was not owned, or not any more."""
-        if self._is_mine() and self._count > 1:
+        held = self._mine()
+        if held is not None and self._count > 1:
             await trio.lowlevel.checkpoint()
             self._count -= 1
-            return True
+            return not held.is_lost
         held = self._held
         if held is None:
             await trio.lowlevel.checkpoint()
@@ -148,11 +175,12 @@ class Acquirable(ABC, Generic[OwnershipT]):
 
     @asynccontextmanager
     async def _hold(self, claim: Claim[OwnershipT], limit: float | None) -> AsyncIterator[OwnershipT]:
-        if self._is_mine():
-            assert self._held is not None
+        self._forget_lost()
+        if (mine := self._mine()) is not None:
+            mine.check()
             self._count += 1
             try:
-                yield self._held
+                yield mine
             finally:
                 self._count -= 1
             return
@@ -172,29 +200,18 @@ class Acquirable(ABC, Generic[OwnershipT]):
             self._held = None
             self._free()
 
-    async def __aenter__(self) -> OwnershipT:
-        block = self.hold()
-        held = await block.__aenter__()
-        self._blocks.append(block)
-        return held
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        return await self._blocks.pop().__aexit__(kind, error, traceback)
-
     # Tasks that share this object -------------------------------------------------------------------------------------
 
     async def _enter(self, wait: bool) -> bool:
-        """This object's own turn. False: another task has it."""
-        if wait:
-            await self._turn.acquire()
-            return True
-        await trio.lowlevel.checkpoint()
+        """This object's own turn. False: another task has it. A checkpoint where nothing is asked of the servers."""
+        if not wait:
+            await trio.lowlevel.checkpoint()
         try:
             self._turn.acquire_nowait()
         except trio.WouldBlock:
-            return False
+            if wait:
+                await self._turn.acquire()
+            return wait
         return True
 
     async def _own(self, claim: Claim[OwnershipT], wait: bool) -> bool:
@@ -213,8 +230,9 @@ class Acquirable(ABC, Generic[OwnershipT]):
         self._owner, self._count = None, 0
         self._turn.release()
 
-    def _is_mine(self) -> bool:
-        return self._reentrant and self._owner is trio.lowlevel.current_task()
+    def _mine(self) -> OwnershipT | None:
+        """What the current task owns and may acquire again, also when it was lost since."""
+        return self._held if self._reentrant and self._owner is trio.lowlevel.current_task() else None
 
     def _forget_lost(self) -> None:
         """What was acquired without a scope and lost since stands in nobody's way."""

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from terzetto.client import (
     ConnectionLoss,
     NoNodeError,
+    PipelineResult,
     SessionExpiredError,
     SessionMovedError,
     ThrottledOpError,
@@ -23,17 +24,25 @@ from terzetto.client import (
 )
 
 from ._layout import Role, Seat
-from ._ownership import Ownership, OwnershipT, Terms
+from ._ownership import OwnershipT, Terms
 from ._znodes import delete_once, find_child, join, make_path, pause_if_throttled, until_answered, wait_deleted
 from .errors import LayoutConflictError
 
 
 class Contender(NamedTuple):
-    """A znode of ours in the queue."""
+    """A znode of ours in the queue.
+
+    Attributes:
+        name: of the znode.
+        path: of the znode.
+        stat: of its creation.
+        names: all children of the parent after that, where they are known.
+    """
 
     name: str
     path: str
     stat: ZnodeStat
+    names: list[str] | None = None
 
 
 class _Vanished(Exception):
@@ -120,10 +129,14 @@ class ContenderQueue:
                 if unsure and (found := await self._find(prefix)) is not None:
                     return found
                 unsure = False
-                path, stat = await self._zk.create(
-                    join(self.path, prefix), data, ephemeral=ephemeral, sequence=True, include_data=True
-                )
-                return Contender(path.rpartition("/")[2], path, stat)
+                # One round trip: what is listed behind a create has its znode in it.
+                async with self._zk.pipeline() as pipeline:
+                    created = await pipeline.create(
+                        join(self.path, prefix), data, ephemeral=ephemeral, sequence=True, include_data=True
+                    )
+                    listed = await pipeline.get_children(self.path)
+                path, stat = created.result()
+                return Contender(path.rpartition("/")[2], path, stat, await _answer(listed))
             except (ConnectionLoss, SessionMovedError, ThrottledOpError) as error:
                 unsure = unsure or error.outcome_unknown
                 await pause_if_throttled(error)
@@ -152,7 +165,10 @@ class ContenderQueue:
     ) -> OwnershipT | None:
         owned = kind(self._zk, self.path, contender.path, contender.stat, terms)
         try:
-            names = await until_answered(self._first_look, contender, owned)
+            owned.watch_znode_soon()
+            names = contender.names
+            if names is None:
+                names = await until_answered(self._zk.get_children, self.path)
             while (blocker := self._blocker(contender, names)) is not None:
                 if not wait:
                     await delete_once(self._zk, contender.path)
@@ -168,15 +184,6 @@ class ContenderQueue:
             raise _Vanished
         return owned
 
-    async def _first_look(self, contender: Contender, owned: Ownership) -> list[str]:
-        """All children of the parent, and a watch on our own znode. Raises `NoNodeError`: it has gone already."""
-        watcher = owned.watcher() if contender.stat.ephemeralOwner else None
-        async with self._zk.pipeline() as pipeline:
-            listed = await pipeline.get_children(self.path)
-            watched = await pipeline.get_children(contender.path, watcher)
-        watched.result()
-        return listed.result()
-
     def _blocker(self, contender: Contender, names: list[str]) -> Seat | None:
         """Whom we wait for, `None` for nobody. Raises `_Vanished`: it is not our turn any more."""
         if contender.name not in names or self._zk.keep_proof(contender.stat.ephemeralOwner or None).session_over:
@@ -191,3 +198,12 @@ class ContenderQueue:
             if self.role.blocks(seat.name):
                 before = seat
         return before
+
+
+async def _answer(listed: PipelineResult[list[str]]) -> list[str] | None:
+    """`None`: the connection went, or the server did not answer this one."""
+    try:
+        return listed.result()
+    except ZookeeperError as error:
+        await pause_if_throttled(error)
+        return None

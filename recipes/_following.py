@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import trio
 
-from terzetto.client import SessionExpiredError, WatchedEvent, ZooKeeper
+from terzetto.client import PlainNursery, SessionExpiredError, WatchedEvent, ZooKeeper
 
 from ._znodes import until_answered
 
@@ -92,6 +92,28 @@ class Rearmed:
     def take_back(self) -> None:
         """Nothing is told any more."""
         self._zk.forget_watch(self._path, self.told)
+
+
+def looks_once(timeout: float | None) -> bool:
+    """Whether a call with this limit only looks at what there is, and waits for nothing but the answers."""
+    return timeout is not None and timeout <= 0
+
+
+def within(timeout: float | None) -> trio.CancelScope:
+    """A scope for so many seconds. `None` is no limit, and neither is what `looks_once`: it could never look."""
+    return trio.move_on_after(float("inf") if timeout is None or timeout <= 0 else timeout)
+
+
+async def first_of(*waits: Callable[[], Awaitable[object]]) -> None:
+    """Returns when the first of them does; the others are cancelled."""
+    async with PlainNursery() as nursery:
+
+        async def wait(one: Callable[[], Awaitable[object]]) -> None:
+            await one()
+            nursery.cancel_scope.cancel()
+
+        for one in waits:
+            nursery.start_soon(wait, one)
 
 
 class Latest(Generic[T]):

@@ -13,6 +13,7 @@ import re
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 LayoutName = Literal["kazoo", "curator"]
@@ -53,26 +54,37 @@ class Role:
 
     def seat(self, name: str) -> Seat | None:
         """Where a blocker, or a contender of our own kind, stands; `None` for any other znode."""
-        found = re.search(f"(?:{'|'.join(self._patterns())}){_NUMBER}", name)
+        found = self._queued.search(name)
         return None if found is None else Seat(int(found.group(1)), name)
 
     def blocks(self, name: str) -> bool:
         """Whether a znode with this name is waited for, when it came earlier."""
-        patterns = [*map(re.escape, self.blockers), *self.extra]
-        return re.search(f"(?:{'|'.join(patterns)}){_NUMBER}", name) is not None
+        return self._blocking.search(name) is not None
 
-    def _patterns(self) -> list[str]:
-        return [*map(re.escape, dict.fromkeys((self.tag, *self.blockers))), *self.extra]
+    @cached_property
+    def _blocking(self) -> re.Pattern[str]:
+        return _numbered([*map(re.escape, self.blockers), *self.extra])
+
+    @cached_property
+    def _queued(self) -> re.Pattern[str]:
+        return _numbered([*map(re.escape, dict.fromkeys((self.tag, *self.blockers))), *self.extra])
+
+    @cached_property
+    def _foreign(self) -> re.Pattern[str]:
+        others = [tag for layout, tags in _TAGS.items() if layout != self.layout for tag in tags]
+        return _numbered(map(re.escape, others))
 
     def foreigner(self, names: Iterable[str]) -> str | None:
         """The first name that is a contender in the other layout and none in this one."""
-        others = [tag for layout, tags in _TAGS.items() if layout != self.layout for tag in tags]
-        pattern = re.compile(f"(?:{'|'.join(map(re.escape, others))}){_NUMBER}")
-        return next((name for name in names if pattern.search(name) and self.seat(name) is None), None)
+        return next((name for name in names if self._foreign.search(name) and self.seat(name) is None), None)
 
     def queue(self, names: Iterable[str]) -> list[Seat]:
         """Contenders in the order in which they came."""
         return in_order(seat for name in names if (seat := self.seat(name)) is not None)
+
+
+def _numbered(patterns: Iterable[str]) -> re.Pattern[str]:
+    return re.compile(f"(?:{'|'.join(patterns)}){_NUMBER}")
 
 
 def in_order(seats: Iterable[Seat]) -> list[Seat]:

@@ -10,11 +10,12 @@ It refuses to know how ownership is won, and in which order.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import trio
 
@@ -24,14 +25,19 @@ from terzetto.client import (
     KazooState,
     NoNodeError,
     SessionExpiredError,
+    SessionMovedError,
+    ThrottledOpError,
     WatchedEvent,
     ZnodeStat,
     ZooKeeper,
     ZookeeperError,
 )
 
-from ._znodes import delete_once, until_answered
+from ._znodes import delete_once, pause_if_throttled, until_answered
 from .errors import OwnershipLost
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
 
 ProofMode = Literal["quorum", "session"]
 SuspendMode = Literal["wait", "cancel"]
@@ -40,6 +46,8 @@ SUSPENDED_SHARE = 1 / 3
 """With `proof="session"`: the share of the session timeout after which a lost connection ends ownership."""
 PROOF_LEFT_SHARE = 1 / 4
 """The share of the session timeout that a proof must still have when a body begins; else it is renewed first."""
+PROOF_PAUSE_SHARE = 1 / 20
+"""The share of the session timeout between two attempts at that."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,9 @@ class Terms:
                 raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
 
 
+_USUAL = Terms()
+
+
 class Ownership:
     """What `async with Lock(...) as held` gives: one term of ownership, from its begin to its end.
 
@@ -86,11 +97,18 @@ class Ownership:
         self._reason: str | None = None
         # Begun and not ended: the proof is kept, and what happens to it counts.
         self._active = False
+        # Takes a watch back that has not been asked for yet.
+        self._unwatch: Callable[[], None] | None = None
         # While one znode takes the place of another, both may be there.
         self._spare: str | None = None
         # Never entered by anyone: trio keeps its deadline, so that a proof that ran out once stays run out.
         self._term = trio.CancelScope()
         self._scopes: set[trio.CancelScope] = {self._term}
+
+    @property
+    def znodes(self) -> tuple[str, ...]:
+        """All that must be there for this to be owned; `znode` is the first."""
+        return (self.znode,)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.znode} token {self.fencing_token} {self.loss or 'held'}>"
@@ -104,7 +122,7 @@ class Ownership:
             if self._proof.session_over:
                 self._lose("the session is over")
             elif self._terms.proof == "quorum" and self._proof.remaining() <= 0:
-                self._lose("no quorum has confirmed for half of its timeout that the session lives")
+                self._lose("no quorum has confirmed for too long that the session lives")
             elif self._term.cancel_called:
                 self._lose("the connection was lost for too long to be sure that the session lives")
         return self._reason
@@ -118,6 +136,12 @@ class Ownership:
         """Raises `OwnershipLost` if this is owned no more. For long computations without a checkpoint."""
         if self.loss is not None:
             raise OwnershipLost(self.path, self.loss)
+
+    def check_session(self) -> None:
+        """Raises `OwnershipLost` if the session that owned this is over: the znode may be another's since."""
+        if self._is_ephemeral and self._proof.session_over:
+            self._lose("the session is over")
+            raise OwnershipLost(self.path, "the session is over")
 
     async def wait_lost(self) -> str:
         """Returns the reason once this is owned no more."""
@@ -171,7 +195,7 @@ class Ownership:
             return True
         if self._terms.proof == "quorum":
             self._proof.__enter__()
-        if self._terms != Terms():
+        if self._terms != _USUAL:
             self.client.add_listener(self._state_changed)
         try:
             await self._prove(is_watched)
@@ -195,6 +219,9 @@ class Ownership:
             if self._proof.session_over:
                 raise SessionExpiredError("the session ended before its znode was owned")
             await until_answered(self._proof.renew)
+            if self._proof.remaining() < self.client.session_timeout * PROOF_LEFT_SHARE:
+                # The server was out of reach for a while, and the leader may not have been told of us since.
+                await trio.sleep(self.client.session_timeout * PROOF_PAUSE_SHARE)
         if self._proof.session_over:
             raise SessionExpiredError("the session ended before its znode was owned")
         self._state_changed(self.client.state)
@@ -202,21 +229,31 @@ class Ownership:
             for scope in self._scopes:
                 self._proof.guard(scope)
 
-    async def _watch_znode(self) -> None:
-        await until_answered(self.client.get_children, self.znode, watch=self.watcher())
+    def watch_znode_soon(self) -> None:
+        """Has the znode watched without waiting for an answer; then `begin` is called with `is_watched`.
 
-    def watcher(self) -> Callable[[WatchedEvent], None]:
-        """What a watch on the children of the znode calls.
+        That costs no round trip. A znode that is gone when the watch comes to be set is lost then, as one is that goes
+        a moment later.
+        """
+        if self._is_ephemeral:
+            self._unwatch = self._proof.watch_deleted(self.znode, self.watcher())
+
+    async def _watch_znode(self) -> None:
+        for znode in self.znodes:
+            await until_answered(self.client.get_children, znode, watch=self.watcher(znode))
+
+    def watcher(self, znode: str | None = None) -> Callable[[WatchedEvent], None]:
+        """What a watch on the children of the znode calls, or of another one of `znodes`.
 
         Such a watch fires when the znode is deleted and not when its data changes; an ephemeral has no children.
         """
-        znode = self.znode
+        watched = znode or self.znode
 
         def told(event: WatchedEvent) -> None:
             if event.type == EventType.NONE:
                 self._lose("the session is over")
-            elif event.type == EventType.DELETED and self.znode == znode and self._spare is None:
-                self._lose(f"its znode {znode} was deleted")
+            elif event.type == EventType.DELETED and watched in self.znodes and self._spare is None:
+                self._lose(f"its znode {watched} was deleted")
 
         return told
 
@@ -241,8 +278,9 @@ class Ownership:
 
     def _delete_later(self) -> None:
         if not self.client.is_over and not (self._is_ephemeral and self._proof.session_over):
-            for znode in filter(None, (self.znode, self._spare)):
-                self.client.defer_delete(znode)
+            for znode in (*self.znodes, self._spare):
+                if znode is not None:
+                    self.client.defer_delete(znode)
 
     def _finish(self) -> None:
         """Nothing that happens from here on concerns this any more."""
@@ -250,6 +288,8 @@ class Ownership:
             return
         reason = self.loss
         self._active = False
+        if self._unwatch is not None:
+            self._unwatch()
         if self._is_ephemeral:
             for scope in self._scopes:
                 self._proof.unguard(scope)
@@ -263,24 +303,23 @@ class Ownership:
     async def _move(self, znode: str) -> None:
         """Goes on under another znode of ours, which takes the place of this one in one transaction."""
         self.check()
-        self._spare = znode
         try:
-            await self._replace(self.znode, znode)
-            self.znode = znode
-        except NoNodeError:
-            self.found_missing()
-        finally:
-            self._spare = None if self.znode == znode else self._spare
-        self.check()
-        try:
+            data, _ = await until_answered(self.client.get, self.znode)
+            self._spare = znode
+            await self._replace(self.znode, znode, data)
+            self.znode, self._spare = znode, None
             await self._watch_znode()
         except NoNodeError:
             self.found_missing()
+        except BaseException:
+            if self.znode == znode or self._spare is not None:
+                # Others may have stopped waiting for the old one, and the caller does not know.
+                self._lose(f"the change of its znode to {znode} was interrupted")
+            raise
         self.check()
 
-    async def _replace(self, before: str, after: str) -> None:
+    async def _replace(self, before: str, after: str, data: bytes | None) -> None:
         """Raises `NoNodeError`: the old znode is gone."""
-        data, _ = await until_answered(self.client.get, before)
         unsure = False
         while True:
             transaction = self.client.transaction()
@@ -288,8 +327,9 @@ class Ownership:
             transaction.create(after, data, ephemeral=self._is_ephemeral)
             try:
                 results = await transaction.commit()
-            except ConnectionLoss as error:
+            except (ConnectionLoss, SessionMovedError, ThrottledOpError) as error:
                 unsure = unsure or error.outcome_unknown
+                await pause_if_throttled(error)
                 continue
             if isinstance(results[0], NoNodeError) and unsure:
                 # Gone by our own hand, if the new one is there.
@@ -317,9 +357,9 @@ class Ownership:
         self._proof.unguard(scope)
         self._scopes.discard(scope)
 
-    def found_missing(self) -> None:
-        """A quorum said that the znode is gone."""
-        self._lose(f"its znode {self.znode} is gone")
+    def found_missing(self, znode: str | None = None) -> None:
+        """A quorum said that the znode is gone, or another one of `znodes`."""
+        self._lose(f"its znode {znode or self.znode} is gone")
 
     def _lose(self, reason: str) -> None:
         if self._reason is None:
@@ -372,13 +412,16 @@ class GuardedTransaction:
         self.results: list[Any] = []
         self._owners = owners
         self._inner = owners[0].client.transaction()
-        for owner in owners:
+        for _, znode in self._guards():
             # Any version: a request to give the lock up writes to the znode, and the name is its owner's alone.
-            self._inner.check(owner.znode, -1)
+            self._inner.check(znode, -1)
         self.create = self._inner.create
         self.delete = self._inner.delete
         self.set_data = self._inner.set_data
         self.check = self._inner.check
+
+    def _guards(self) -> list[tuple[Ownership, str]]:
+        return [(owner, znode) for owner in self._owners for znode in owner.znodes]
 
     async def commit(self) -> list[Any]:
         """Sends it; one result an operation, as `Transaction.commit` gives them (the guard has none).
@@ -387,12 +430,15 @@ class GuardedTransaction:
             OwnershipLost: the owner's znode is gone. Nothing was done.
             ConnectionLoss: see `outcome_unknown`.
         """
+        guards = self._guards()
+        for owner in self._owners:
+            owner.check_session()
         results = await self._inner.commit()
-        for owner, result in zip(self._owners, results, strict=False):
+        for (owner, znode), result in zip(guards, results, strict=False):
             if isinstance(result, NoNodeError):
-                owner.found_missing()
-                raise OwnershipLost(owner.path, f"its znode {owner.znode} is gone")
-        return results[len(self._owners) :]
+                owner.found_missing(znode)
+                raise OwnershipLost(owner.path, f"its znode {znode} is gone")
+        return results[len(guards) :]
 
     async def __aenter__(self) -> GuardedTransaction:
         return self
@@ -430,13 +476,21 @@ async def owning(
             raise OwnershipLost(held.path, f"its znode {held.znode} was gone before it was released")
     except BaseException as error:
         if held.loss is not None and not isinstance(error, (OwnershipLost, trio.Cancelled)):
-            _add_note(error, f"{held.path} was no longer owned: {held.loss}")
+            add_note(error, f"{held.path} was no longer owned: {held.loss}")
         held.abandon()
         raise
     finally:
         ended(held)
 
 
-def _add_note(error: BaseException, note: str) -> None:
+def is_loss(error: BaseException, path: str) -> bool:
+    """Whether an exception says nothing but that this path is owned no more, also in groups as nurseries raise them."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return all(is_loss(inner, path) for inner in group.exceptions)
+    return isinstance(error, OwnershipLost) and error.path == path
+
+
+def add_note(error: BaseException, note: str) -> None:
     """`BaseException.add_note`, which Python 3.10 does not have."""
     error.__dict__.setdefault("__notes__", []).append(note)

@@ -179,7 +179,7 @@ def decode(data: bytes | None) -> ServiceInstance:
     """
     try:
         record: Any = json.loads(data or b"")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UnreadableInstanceError(f"not JSON: {error}") from error
     given = _entries(record)
     if given is None:
@@ -197,7 +197,7 @@ def decode(data: bytes | None) -> ServiceInstance:
             uri_spec=_template(given.get("uriSpec")),
             enabled=_of(given, "enabled", bool, True),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise UnreadableInstanceError(f"not an instance: {error}") from error
 
 

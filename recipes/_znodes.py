@@ -80,8 +80,8 @@ async def delete_once(zk: ZooKeeper, path: str) -> bool:
             await pause_if_throttled(error)
 
 
-async def find_child(zk: ZooKeeper, path: str, prefix: str) -> str | None:
-    """The child whose name starts with a prefix that only we use: whether a create whose reply was lost was done.
+async def find_children(zk: ZooKeeper, path: str, prefix: str) -> list[str]:
+    """The children whose names start with a prefix that only we use: what a request whose reply was lost has made.
 
     What another server had still on its way is decided by then: it is refused, because the session has moved.
     """
@@ -89,8 +89,13 @@ async def find_child(zk: ZooKeeper, path: str, prefix: str) -> str | None:
     try:
         names = await until_answered(zk.get_children, path)
     except NoNodeError:
-        return None
-    return next((name for name in names if name.startswith(prefix)), None)
+        return []
+    return [name for name in names if name.startswith(prefix)]
+
+
+async def find_child(zk: ZooKeeper, path: str, prefix: str) -> str | None:
+    """As `find_children`, for one child."""
+    return next(iter(await find_children(zk, path, prefix)), None)
 
 
 async def make_path(zk: ZooKeeper, path: str, *, container: bool) -> None:
@@ -136,8 +141,8 @@ class ChangeWait:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if not self._happened.is_set():
-            self._zk.forget_watch(self._path, self.told)
+        # Also where it was told: a read that was repeated in another session may have set the watch once more.
+        self._zk.forget_watch(self._path, self.told)
 
 
 async def wait_deleted(zk: ZooKeeper, path: str) -> None:

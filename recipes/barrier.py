@@ -33,7 +33,7 @@ from terzetto.client import (
     ZooKeeper,
 )
 
-from ._following import in_any_session
+from ._following import in_any_session, looks_once, within
 from ._znodes import (
     ChangeWait,
     delete_once,
@@ -84,7 +84,7 @@ class Barrier:
         return unsure
 
     async def wait(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - kazoo's, with kazoo's result
-        """Waits until it is away. False: it stood for all of `timeout` seconds.
+        """Waits until it is away. False: it stood for all of `timeout` seconds; with 0, it stands now.
 
         Lost connections and lost sessions do not end the wait. What was set up before the call is seen, whichever
         server is asked: a quorum is, first.
@@ -92,11 +92,13 @@ class Barrier:
         Raises:
             SessionExpiredError: the client is over (closed, or its only session lost).
         """
-        with trio.move_on_after(float("inf") if timeout is None else timeout):
+        with within(timeout):
             while True:
                 async with ChangeWait(self.client, self.path) as change:
                     if await in_any_session(self.client, self._exists_now, change.told) is None:
                         return True
+                    if looks_once(timeout):
+                        return False
                     await change.happened()
         return False
 
@@ -156,7 +158,7 @@ class DoubleBarrier:
         """Waits until `num_clients` members have entered. After a lost session it enters again, and goes on waiting.
 
         Returns:
-            False: they had not within `timeout` seconds, and we do not take part.
+            False: they had not within `timeout` seconds (0: not yet), and we do not take part.
 
         Raises:
             RuntimeError: this object has entered already.
@@ -164,19 +166,23 @@ class DoubleBarrier:
         """
         if self.participating or self._name:
             raise RuntimeError(f"this object has entered {self.path} already; make one for each member")
-        self._name = uuid.uuid4().hex
         try:
-            with trio.move_on_after(float("inf") if timeout is None else timeout):
+            with within(timeout):
                 while not self.participating:
+                    # Never one of an earlier session's: its znode may outlive that for a while.
+                    self._name = uuid.uuid4().hex
+                    session = self.client.session_id
                     try:
                         await self._take_place()
-                        await self._wait_ready()
-                        self.participating = True
+                        self.participating = await self._is_complete(session, wait=not looks_once(timeout))
+                        if not self.participating:
+                            break
                     except _Vanished:
-                        pass
+                        self._withdraw()
                     except SessionExpiredError:
                         if self.client.is_over:
                             raise
+                        self._withdraw()
         finally:
             if not self.participating:
                 self._withdraw()
@@ -186,7 +192,7 @@ class DoubleBarrier:
         """Waits until all members who were there have left, or their sessions have ended. We have left in any case.
 
         Returns:
-            False: some had not within `timeout` seconds, or we did not take part.
+            False: some had not within `timeout` seconds (0: not yet), or we did not take part.
 
         Raises:
             SessionExpiredError: the client is over (closed, or its only session lost).
@@ -197,14 +203,14 @@ class DoubleBarrier:
         self.participating = False
         left = False
         try:
-            with trio.move_on_after(float("inf") if timeout is None else timeout):
+            with within(timeout):
                 names = await self._in_any_session(self._members)
                 # Whoever comes from here on belongs to another round.
                 round_ = set(names)
-                while names:
+                while names and not (looks_once(timeout) and names != [self._name]):
                     await self._in_any_session(self._step_back, names)
                     names = [name for name in await self._in_any_session(self._members) if name in round_]
-                left = True
+                left = not names
         finally:
             if left:
                 self._name = ""
@@ -273,23 +279,28 @@ class DoubleBarrier:
 
         await until_answered(attempt)
 
-    async def _wait_ready(self) -> None:
-        """Returns once the members are complete. Raises `_Vanished`: we are not among them any more."""
+    async def _is_complete(self, session: int, *, wait: bool) -> bool:
+        """Whether the members are complete; waits until they are. Raises `_Vanished`: we are none of them any more."""
         while True:
             change = _ReadyWait(self.client, self._ready)
             async with change:
-                if await until_answered(self.client.exists, self._ready, watch=change.told) is not None:
-                    return
-                names = await self._members()
+                is_ready = await until_answered(self.client.exists, self._ready, watch=change.told) is not None
+                names = [] if is_ready else await self._members()
+                if self.client.session_id != session:
+                    raise _Vanished  # though the znode may still be there
+                if is_ready:
+                    return True
                 if self._name not in names:
                     raise _Vanished
                 if len(names) >= self.num_clients:
                     with suppress(NodeExistsError):
                         await until_answered(self.client.create, self._ready)
-                    return
+                    return True
+                if not wait:
+                    return False
                 await change.happened()
                 if change.created:
-                    return
+                    return True
 
     # Leaving ----------------------------------------------------------------------------------------------------------
 

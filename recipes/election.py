@@ -6,6 +6,7 @@ The queue and its znodes are a `Lock`'s: kazoo's Election, Curator's LeaderSelec
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from inspect import isawaitable
@@ -15,9 +16,12 @@ from typing import Any
 from terzetto.client import CancelledError, ZooKeeper
 
 from ._layout import LayoutName
-from ._ownership import Ownership, ProofMode, SuspendMode
+from ._ownership import Ownership, ProofMode, SuspendMode, is_loss
 from .errors import OwnershipLost
 from .lock import Lock
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import BaseExceptionGroup
 
 
 class Election:
@@ -76,11 +80,15 @@ class Election:
         """
         if not callable(func):
             raise ValueError(f"an election runs a function, not {func!r}")
+        leads = False
         try:
             async with self.lock:
+                leads = True
                 result = func(*args, **kwargs)
                 return await result if isawaitable(result) else result
         except CancelledError:
+            if leads:
+                raise  # the function's own
             return None
 
     def cancel(self) -> None:
@@ -135,6 +143,6 @@ class LeaderSelector(Election):
             try:
                 async with self.lock as held:
                     await take_leadership(held)
-            except OwnershipLost as lost:
-                if held is None or lost.path != self.path:
+            except (OwnershipLost, BaseExceptionGroup) as error:
+                if held is None or not is_loss(error, self.path):
                     raise

@@ -61,3 +61,22 @@ class ConfigParseError(KazooException):
 
     def __str__(self) -> str:
         return f"version {self.version} of {self.path} cannot be parsed: {self.reason}"
+
+
+class ItemFormatError(KazooException):
+    """The data of an item in a queue are not what Curator writes.
+
+    Attributes:
+        path: the item's znode.
+        data: its data.
+        reason: what is wrong with them.
+    """
+
+    def __init__(self, path: str, data: bytes, reason: str) -> None:
+        super().__init__(path, data, reason)
+        self.path = path
+        self.data = data
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path} is no item: {self.reason}"

@@ -99,9 +99,13 @@ class LeaderLatch:
                 assert held is not None
                 self._held = held
                 self._tell()
-                await held.wait_lost()
-                held.abandon()
-                self._held = None
+                try:
+                    await held.wait_lost()
+                finally:
+                    # Who leaves the block takes the term along, unless it began only then.
+                    if self._held is held:
+                        self._held = None
+                        held.abandon()
 
     def _tell(self) -> None:
         self._changed.set()

@@ -24,7 +24,7 @@ _VERSION = 1
 _FORMAT = "%Y-%m-%dT%H:%M:%S"
 
 
-def _utcnow() -> datetime:
+def utcnow() -> datetime:
     """The time in kazoo's form: UTC without saying so."""
     return datetime.now(timezone.utc).replace(tzinfo=None)
 
@@ -51,7 +51,7 @@ class NonBlockingLease:
         path: str,
         duration: timedelta,
         identifier: str | None = None,
-        utcnow: Callable[[], datetime] = _utcnow,
+        utcnow: Callable[[], datetime] = utcnow,
     ) -> None:
         self.client = client
         self.path = path
@@ -107,7 +107,9 @@ class NonBlockingLease:
             return None  # by somebody who asks nobody
         if isinstance(result, ZookeeperError):
             raise result
-        _, stat = await until_answered(self.client.get, self._znode)
+        written, stat = await until_answered(self.client.get, self._znode)
+        if written != ours:
+            return None
         self.fencing_token, self.ends_at = stat.mzxid, end
         return True
 
@@ -140,7 +142,7 @@ class MultiNonBlockingLease:
         path: str,
         duration: timedelta,
         identifier: str | None = None,
-        utcnow: Callable[[], datetime] = _utcnow,
+        utcnow: Callable[[], datetime] = utcnow,
     ) -> None:
         self.lease: NonBlockingLease | None = None
         self._leases = [
@@ -157,8 +159,8 @@ class MultiNonBlockingLease:
 
     async def obtain(self) -> bool:
         """Takes the first lease that is free, or renews ours. Raises as `NonBlockingLease.obtain`."""
-        self.lease = None
-        for lease in self._leases:
+        before, self.lease = self.lease, None
+        for lease in sorted(self._leases, key=lambda lease: lease is not before):
             if await lease.obtain():
                 self.lease = lease
                 return True

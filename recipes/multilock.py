@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from types import TracebackType
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import trio
 
-from ._acquiring import Acquirable
+from ._acquiring import Acquirable, HeldInBlocks
 from ._ownership import GuardedTransaction, Ownership
 
 
@@ -48,7 +47,7 @@ class MultiOwnership:
             await part.assert_owned()
 
 
-class MultiLock:
+class MultiLock(HeldInBlocks[MultiOwnership]):
     """Owns several things at once: `async with MultiLock([Lock(zk, "/a"), Lock(zk, "/b")]) as held:`.
 
     Everyone acquires them in the order of their paths, so that two who want the same ones never wait for each other;
@@ -59,10 +58,10 @@ class MultiLock:
     """
 
     def __init__(self, locks: Iterable[Acquirable[Any]]) -> None:
+        super().__init__()
         self.locks = sorted(locks, key=lambda lock: lock.path)
         if not self.locks:
             raise ValueError("a MultiLock needs at least one lock")
-        self._blocks: list[AbstractAsyncContextManager[MultiOwnership]] = []
 
     @property
     def is_acquired(self) -> bool:
@@ -102,17 +101,6 @@ class MultiLock:
         ends_at = None if timeout is None else trio.current_time() + timeout
         async with AsyncExitStack() as stack:
             yield MultiOwnership([await stack.enter_async_context(lock.hold(_left(ends_at))) for lock in self.locks])
-
-    async def __aenter__(self) -> MultiOwnership:
-        block = self.hold()
-        held = await block.__aenter__()
-        self._blocks.append(block)
-        return held
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> bool | None:
-        return await self._blocks.pop().__aexit__(kind, error, traceback)
 
 
 def _left(ends_at: float | None) -> float | None:

@@ -58,7 +58,9 @@ class _Party(Standing):
             raise RuntimeError("a member is one inside its own block: async with Party(...) as party")
         await trio.lowlevel.checkpoint()
         self._wanted.put(wanted)
-        while self._joined.value != wanted:
+        # Wakes whoever wanted the opposite: that may never come.
+        self._joined.tell()
+        while self._joined.value != wanted and self._wanted.value == wanted:
             await self._joined.wait_changed()
 
     @asynccontextmanager

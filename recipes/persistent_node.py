@@ -55,6 +55,8 @@ class PersistentNode(Standing):
         self._present = Latest(False)
         # From the sending of a create on, until a look shows that nothing or something else is there.
         self._may_be_ours = False
+        # `data` may not be in the znode: it was given while one with other data was on its way.
+        self._unwritten = False
 
     @property
     def is_present(self) -> bool:
@@ -70,6 +72,7 @@ class PersistentNode(Standing):
     async def set_data(self, data: bytes) -> None:
         """Other data, now and whenever it is made again. While the znode is missing, it is only kept for that."""
         self.data = data
+        self._unwritten = True
         await trio.lowlevel.checkpoint()
         if self._present.value:
             with suppress(NoNodeError):
@@ -79,7 +82,9 @@ class PersistentNode(Standing):
         # In a session that has begun since, the znode is not ours until it has been made again, with these data.
         stat = await self.client.exists(self.path)
         if stat is not None and self._is_ours(stat):
-            await self.client.set(self.path, self.data)
+            data = self.data
+            await self.client.set(self.path, data)
+            self._unwritten = data is not self.data
 
     def _is_ours(self, stat: ZnodeStat) -> bool:
         return not self._ephemeral or stat.ephemeralOwner == self.client.session_id
@@ -145,6 +150,9 @@ class PersistentNode(Standing):
         while True:
             async with ChangeWait(self.client, self.path) as change:
                 stat = await self._look(change)
+                if self._may_be_ours and self._unwritten:
+                    with suppress(NoNodeError):
+                        await in_any_session(self.client, self._write)
                 if self._may_be_ours != self._present.value:
                     self._present.put(self._may_be_ours)
                 if stat is not None:
@@ -181,7 +189,7 @@ class PersistentNode(Standing):
     def _abandon(self) -> None:
         """What `_remove` does, in the background."""
         if self._may_be_ours and not self.client.is_over:
-            self.client.defer_delete(self.path)
+            self.client.defer_delete(self.path, own=self._ephemeral)
 
 
 class PersistentTtlNode(PersistentNode):

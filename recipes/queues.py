@@ -5,9 +5,9 @@ An item is put once and taken once, or the error says that nobody knows (`_recei
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import NamedTuple
 
 import trio
@@ -21,14 +21,13 @@ from terzetto.client import (
     ZooKeeper,
 )
 
-from ._following import Rearmed, in_any_session
+from ._following import Rearmed, first_of, in_any_session, looks_once, within
+from ._layout import Seat, in_order
 from ._receipts import change_once
 from ._znodes import join, make_path, until_answered
 
 _PRIORITY_DIGITS = 3
-
-RECALL_LIMIT = 1.0
-"""Seconds for which an interrupted `LockingQueue` asks whether an item is its own, before it gives the item back."""
+_NAME = re.compile(rf"(entry-[0-9]{{{_PRIORITY_DIGITS}}}-)(-[0-9]{{9,10}}|[0-9]{{10}})\Z")
 
 
 def _item_name(priority: int) -> str:
@@ -44,6 +43,20 @@ def _checked(value: bytes) -> bytes:
     if not isinstance(value, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"value must be bytes, not {value!r:.60}")
     return value
+
+
+def _in_order(names: Iterable[str]) -> list[str]:
+    """Items by priority, and of one priority in the order of creation. kazoo takes any child for an item."""
+    seats: list[Seat] = []
+    ordered: list[tuple[str, str]] = []
+    for name in names:
+        found = _NAME.match(name)
+        if found is None:
+            ordered.append((name, name))
+        else:
+            seats.append(Seat(int(found.group(2)), name))
+    ordered += [(name[: name.index("-") + 2 + _PRIORITY_DIGITS], name) for _, name in in_order(seats)]
+    return [name for _, name in sorted(ordered, key=lambda item: item[0])]
 
 
 class Queue:
@@ -115,7 +128,7 @@ class Queue:
 
     async def _names(self) -> list[str]:
         try:
-            return sorted(await in_any_session(self.client, self.client.get_children, self.path))
+            return _in_order(await in_any_session(self.client, self.client.get_children, self.path))
         except NoNodeError:
             return []
 
@@ -148,7 +161,7 @@ class LockingQueue:
         path: the znode below which the queue stands; made when it is missing.
 
     Attributes:
-        id: what stands in the znodes that hold our items.
+        id: what stands in the znode that holds our item; another one for each item.
         processing_element: the item that this object holds, `None` without one.
     """
 
@@ -197,7 +210,7 @@ class LockingQueue:
         Lost connections and lost sessions do not end the wait.
 
         Args:
-            timeout: seconds to wait for an item; `None` for no limit.
+            timeout: seconds to wait for an item, `None` for no limit; 0 looks once.
 
         Returns:
             The item, `None` if there was none in time.
@@ -205,17 +218,20 @@ class LockingQueue:
         Raises:
             SessionExpiredError: the client is over (closed, or its only session lost).
         """
+        if looks_once(timeout) and self._turn.locked():
+            await trio.lowlevel.checkpoint()
+            return None
         entries, taken = Rearmed(self.client, self._entries), Rearmed(self.client, self._taken)
         try:
-            with trio.move_on_after(float("inf") if timeout is None else timeout):
+            with within(timeout):
                 async with self._turn:
-                    return await self._get(entries, taken)
+                    return await self._get(entries, taken, wait=not looks_once(timeout))
         finally:
             entries.take_back()
             taken.take_back()
         return None
 
-    async def _get(self, entries: Rearmed, taken: Rearmed) -> bytes:
+    async def _get(self, entries: Rearmed, taken: Rearmed, *, wait: bool) -> bytes | None:
         if await self.holds_lock() and self.processing_element is not None:
             return self.processing_element.value
         self.processing_element = None
@@ -234,7 +250,9 @@ class LockingQueue:
             if held is not None:
                 self.processing_element = held
                 return held.value
-            await _either(entries, taken)
+            if not wait:
+                return None
+            await first_of(entries.wait, taken.wait)
 
     async def holds_lock(self) -> bool:
         """Whether this object holds an item, as a quorum knows it."""
@@ -270,7 +288,7 @@ class LockingQueue:
         if held is None:
             await trio.lowlevel.checkpoint()
             return False
-        mark, session = join(self._taken, held.name), self._session
+        mark, claim, session = join(self._taken, held.name), self.id, self._session
 
         def fill(transaction: Transaction) -> None:
             # In another session the znode of this name is somebody else's.
@@ -285,13 +303,13 @@ class LockingQueue:
         except (NoNodeError, BadVersionError, _NotOurs):
             return False
         except trio.Cancelled:
-            await self._give_back(mark)
+            self._give_back(mark, claim)
             raise
         return True
 
     async def _hold_first(self, entries: Rearmed, taken: Rearmed) -> HeldItem | None:
         zk = self.client
-        items = sorted(await until_answered(zk.get_children, self._entries, watch=entries.told))
+        items = _in_order(await until_answered(zk.get_children, self._entries, watch=entries.told))
         marks = set(await until_answered(zk.get_children, self._taken, watch=taken.told))
         for name in items:
             if name in marks:
@@ -302,37 +320,30 @@ class LockingQueue:
         return None
 
     async def _hold(self, name: str) -> HeldItem | None:
-        zk, mark = self.client, join(self._taken, name)
+        zk, mark, claim = self.client, join(self._taken, name), uuid.uuid4().hex.encode()
         try:
             try:
-                await until_answered(zk.create, mark, self.id, ephemeral=True)
+                await until_answered(zk.create, mark, claim, ephemeral=True)
             except NodeExistsError:
                 # Somebody else's; or ours, by a request whose reply was lost.
-                data, _ = await until_answered(zk.get, mark)
-                if data != self.id:
+                if (await until_answered(zk.get, mark))[0] != claim:
                     return None
             data, _ = await until_answered(zk.get, join(self._entries, name))
             _, stat = await until_answered(zk.get, mark)
         except NoNodeError:
             # Consumed by somebody else, between our list and our mark.
-            await self._give_back(mark)
+            self._give_back(mark, claim)
             return None
-        except trio.Cancelled:
-            await self._give_back(mark)
+        except BaseException:
+            self._give_back(mark, claim)
             raise
-        self._session = stat.ephemeralOwner
+        self.id, self._session = claim, stat.ephemeralOwner
         return HeldItem(name, data or b"")
 
-    async def _give_back(self, mark: str) -> None:
-        """Deletes the mark in the background, unless it is known to be somebody else's."""
-        ours = True
-        with trio.move_on_after(RECALL_LIMIT, shield=True), suppress(SessionExpiredError):
-            try:
-                ours = (await until_answered(self.client.get, mark))[0] == self.id
-            except NoNodeError:
-                ours = False
-        if ours and not self.client.is_over:
-            self.client.defer_delete(mark)
+    def _give_back(self, mark: str, claim: bytes) -> None:
+        """Deletes the mark in the background, if it is of this claim."""
+        if not self.client.is_over:
+            self.client.defer_delete(mark, data=claim)
 
     async def _make_paths(self) -> None:
         for path in (self._entries, self._taken):
@@ -343,14 +354,3 @@ class LockingQueue:
             return await in_any_session(self.client, self.client.get_children, path)
         except NoNodeError:
             return []
-
-
-async def _either(*changes: Rearmed) -> None:
-    async with trio.open_nursery() as nursery:
-
-        async def wait(change: Rearmed) -> None:
-            await change.wait()
-            nursery.cancel_scope.cancel()
-
-        for change in changes:
-            nursery.start_soon(wait, change)

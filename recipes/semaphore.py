@@ -1,16 +1,17 @@
 """Semaphores: at most a number of owners at once, roughly first come, first served. kazoo's and Curator's znodes.
 
-A lease is an ephemeral znode; whoever wants one passes a gate, a lock in which one at a time counts the leases and
-waits for room. The lease is created in one transaction with a check of the gate's znode, so that nobody whose gate was
-lost adds one too many.
+A lease is an ephemeral znode; whoever wants some passes a gate, a lock in which one at a time counts the leases and
+waits for room. The leases are created in one transaction with a check of the gate's znode, so that nobody whose gate
+was lost adds one too many, and nobody has some of several while he waits for the others.
 """
 
 from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, suppress
+from functools import partial
 
 from terzetto.client import (
     ConnectionLoss,
@@ -28,19 +29,62 @@ from ._acquiring import Acquirable
 from ._contenders import ContenderQueue
 from ._layout import LayoutName, lock_role
 from ._ownership import Ownership, ProofMode, SuspendMode, Terms, owning
-from ._znodes import ChangeWait, encoded, find_child, join, make_path, pause_if_throttled, until_answered
+from ._znodes import (
+    ChangeWait,
+    delete_once,
+    encoded,
+    find_children,
+    join,
+    make_path,
+    pause_if_throttled,
+    until_answered,
+)
 from .errors import LayoutConflictError, OwnershipLost
 
 _KAZOO_LEASE = re.compile(r"[0-9a-f]{32}\Z")
 _CURATOR_PARTS = ("locks", "leases")
+_NUMBER_DIGITS = 6
+_CONSEQUENCES = (0, -2)
+"""Codes of the operations before and behind the one that made a transaction fail."""
 
 
 class LeaseOwnership(Ownership):
-    """One lease of a semaphore. There is no order among owners at the same time, so it has no fencing token."""
+    """Leases of a semaphore, acquired together: all must be there. There is no order among owners at the same time, so
+    it has no fencing token.
+    """
 
-    def __init__(self, zk: ZooKeeper, path: str, znode: str, stat: ZnodeStat, terms: Terms) -> None:
+    def __init__(
+        self, zk: ZooKeeper, path: str, znode: str, stat: ZnodeStat, terms: Terms, others: Iterable[str] = ()
+    ) -> None:
         super().__init__(zk, path, znode, stat, terms)
         self.fencing_token = None
+        self._others = tuple(others)
+
+    @property
+    def znodes(self) -> tuple[str, ...]:
+        """One for each lease; `znode` is the first."""
+        return (self.znode, *self._others)
+
+    async def release(self) -> bool:
+        """Gives all leases back; waits for a server's answer. False: one was gone before."""
+        self._finish()
+        try:
+            return all([await delete_once(self.client, znode) for znode in self.znodes])
+        except SessionExpiredError:
+            return True  # they went with their session, after the body
+        except BaseException:
+            self._delete_later()
+            raise
+
+
+class _Mutex(Ownership):
+    """The only lease of a semaphore, with a token."""
+
+    def __init__(
+        self, zk: ZooKeeper, path: str, znode: str, stat: ZnodeStat, terms: Terms, others: Iterable[str] = ()
+    ) -> None:
+        assert not tuple(others)
+        super().__init__(zk, path, znode, stat, terms)
 
 
 class _WouldWait(Exception):
@@ -60,7 +104,7 @@ class _Leases(Acquirable[Ownership]):
         layout: LayoutName,
         terms: Terms,
         container: bool,
-        ownership: Callable[[ZooKeeper, str, str, ZnodeStat, Terms], Ownership],
+        ownership: type[LeaseOwnership | _Mutex],
     ) -> None:
         super().__init__(path)
         if isinstance(max_leases, bool) or not isinstance(max_leases, int) or max_leases < 1:
@@ -96,7 +140,7 @@ class _Leases(Acquirable[Ownership]):
             found.append((data or b"").decode("utf-8", "replace"))
         return found
 
-    async def _claim(self, wait: bool) -> Ownership | None:
+    async def _claim(self, wait: bool, *, leases: int = 1) -> Ownership | None:
         while True:
             lease: Ownership | None = None
             try:
@@ -104,7 +148,7 @@ class _Leases(Acquirable[Ownership]):
                     await self._agree()
                     self._agreed = True
                 async with owning(lambda: self._pass_gate(wait)) as gate:
-                    lease = await self._take(gate, wait)
+                    lease = await self._take(gate, wait, leases)
                     if lease is None:
                         return None
             except _WouldWait:
@@ -131,8 +175,11 @@ class _Leases(Acquirable[Ownership]):
         """Makes sure that all who share the path mean the same by it."""
         zk, number = self.client, str(self.max_leases).encode()
         if self._layout == "curator":
-            await make_path(zk, self._parent, container=self._container)
-            names = await until_answered(zk.get_children, self.path)
+            names: list[str] | None = None
+            while names is None:
+                await make_path(zk, self._parent, container=self._container)
+                with suppress(NoNodeError):
+                    names = await until_answered(zk.get_children, self.path)
             self._refuse(name for name in names if _KAZOO_LEASE.match(name))
             return
         data: bytes | None = None
@@ -151,63 +198,79 @@ class _Leases(Acquirable[Ownership]):
         for name in foreigners:
             raise LayoutConflictError(self.path, name, self._layout)
 
-    async def _take(self, gate: Ownership, wait: bool) -> Ownership | None:
-        """A lease, while we have the gate. `None`: there is no room, and we are not to wait."""
-        prefix = uuid.uuid4().hex if self._layout == "kazoo" else f"_c_{uuid.uuid4()}-lease-"
-        while not await self._has_room():
+    async def _take(self, gate: Ownership, wait: bool, count: int) -> Ownership | None:
+        """So many leases, while we have the gate. `None`: there is no room, and we are not to wait."""
+        prefix, names = self._new_names(count)
+        while not await self._has_room(count):
             if not wait:
                 return None
             async with ChangeWait(self.client, self._parent) as change:
-                if not await self._has_room(change):
+                if not await self._has_room(count, change):
                     await change.happened()
         try:
-            znode = await self._create(gate, prefix)
-            stat = await until_answered(self.client.exists, znode)
+            first, *others = await self._create(gate, prefix, names)
+            stat = await until_answered(self.client.exists, first)
             if stat is None:
-                raise OwnershipLost(self.path, f"its znode {znode} was deleted")
-            lease = self._ownership(self.client, self.path, znode, stat, self._terms)
+                raise OwnershipLost(self.path, f"its znode {first} was deleted")
+            lease = self._ownership(self.client, self.path, first, stat, self._terms, others)
         except BaseException as error:
             if not self.client.is_over and not isinstance(error, LayoutConflictError):
                 self.client.defer_delete(self._parent, prefix=prefix)
             raise
         if not await lease.begin():
-            raise OwnershipLost(self.path, f"its znode {znode} is gone")
+            raise OwnershipLost(self.path, f"its znode {first} is gone")
         return lease
 
-    async def _has_room(self, change: ChangeWait | None = None) -> bool:
+    def _new_names(self, count: int) -> tuple[str, list[str]]:
+        """Names of leases that nobody else has, the server's numbers not counted, and a prefix that they share."""
+        if self._layout == "curator":
+            prefix = f"_c_{uuid.uuid4()}-lease-"
+            return prefix, [prefix] * count
+        if count == 1:
+            prefix = uuid.uuid4().hex
+            return prefix, [prefix]
+        # kazoo's are 32 hexadecimal digits.
+        prefix = uuid.uuid4().hex[:-_NUMBER_DIGITS]
+        return prefix, [f"{prefix}{number:0{_NUMBER_DIGITS}x}" for number in range(count)]
+
+    async def _has_room(self, count: int, change: ChangeWait | None = None) -> bool:
         names: list[str] | None = None
         while names is None:
             try:
                 watch = None if change is None else change.told
                 names = await until_answered(self.client.get_children, self._parent, watch=watch)
             except NoNodeError:
-                await make_path(self.client, self._parent, container=self._container)
+                await self._agree()
         if self._layout == "kazoo":
             self._refuse(name for name in names if name in _CURATOR_PARTS)
-        return len(names) < self.max_leases
+        return len(names) + count <= self.max_leases
 
-    async def _create(self, gate: Ownership, prefix: str) -> str:
-        """The lease's znode, made once, and only as long as the gate is ours."""
+    async def _create(self, gate: Ownership, prefix: str, names: Sequence[str]) -> list[str]:
+        """The leases' znodes, made once, all or none, and only as long as the gate is ours."""
         unsure = False
         while True:
-            if unsure and (name := await find_child(self.client, self._parent, prefix)) is not None:
-                return join(self._parent, name)
+            if unsure and (found := await find_children(self.client, self._parent, prefix)):
+                if len(found) < len(names):
+                    raise OwnershipLost(self.path, "one of its znodes was deleted")
+                return [join(self._parent, name) for name in found]
             transaction = gate.transaction()
-            transaction.create(
-                join(self._parent, prefix), self.data, ephemeral=True, sequence=self._layout == "curator"
-            )
+            for name in names:
+                transaction.create(
+                    join(self._parent, name), self.data, ephemeral=True, sequence=self._layout == "curator"
+                )
             try:
-                result = (await transaction.commit())[0]
+                results = await transaction.commit()
             except (ConnectionLoss, SessionMovedError, ThrottledOpError) as error:
                 unsure = unsure or error.outcome_unknown
                 await pause_if_throttled(error)
                 continue
-            if isinstance(result, NoNodeError):
-                await make_path(self.client, self._parent, container=self._container)
-            elif isinstance(result, ZookeeperError):
-                raise result
-            else:
-                return str(result)
+            failed = [result for result in results if isinstance(result, ZookeeperError)]
+            if not failed:
+                return [str(result) for result in results]
+            cause = next((error for error in failed if error.code not in _CONSEQUENCES), failed[0])
+            if not isinstance(cause, NoNodeError):
+                raise cause
+            await self._agree()
 
 
 class Semaphore(_Leases):
@@ -248,6 +311,32 @@ class Semaphore(_Leases):
             ownership=LeaseOwnership,
         )
 
+    async def acquire(
+        self,
+        blocking: bool = True,
+        timeout: float | None = None,
+        *,
+        leases: int = 1,
+    ) -> bool:
+        """As `Acquirable.acquire`.
+
+        Args:
+            blocking: wait for others to release enough.
+            timeout: seconds for all of it, `None` for no limit; 0 tries once.
+            leases: how many at once: all or none, and none are held while waiting, so that two who want several each
+                never wait for each other. `release` gives all back.
+        """
+        return await self._acquire(partial(self._claim, leases=self._checked(leases)), blocking, timeout)
+
+    def hold(self, timeout: float | None = None, *, leases: int = 1) -> AbstractAsyncContextManager[Ownership]:
+        """As `Acquirable.hold`, with so many leases at once: `async with semaphore.hold(leases=3) as held:`."""
+        return self._hold(partial(self._claim, leases=self._checked(leases)), timeout)
+
+    def _checked(self, leases: int) -> int:
+        if isinstance(leases, bool) or not isinstance(leases, int) or not 1 <= leases <= self.max_leases:
+            raise ValueError(f"leases must be from 1 to {self.max_leases}, not {leases!r}")
+        return leases
+
 
 class SemaphoreMutex(_Leases):
     """Curator's InterProcessSemaphoreMutex: a semaphore of one lease, as an exclusive lock.
@@ -274,5 +363,5 @@ class SemaphoreMutex(_Leases):
             layout="curator",
             terms=Terms(proof, on_suspend),
             container=container,
-            ownership=Ownership,
+            ownership=_Mutex,
         )

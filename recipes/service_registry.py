@@ -190,6 +190,10 @@ class StickyChoice:
         return chosen
 
 
+_HEAVIEST = 1e300
+"""Others write the weights: what is heavier counts as this, so that numbers without an end can be added up."""
+
+
 class WeightedChoice:
     """At random, by weights. Where nobody has one above 0, all are as likely.
 
@@ -206,9 +210,10 @@ class WeightedChoice:
 
     def _of(self, instance: ServiceInstance) -> float:
         if not isinstance(self._weight, str):
-            return max(0.0, self._weight(instance))
-        weight = instance.metadata.get(self._weight, 1)
-        return max(0.0, float(weight)) if isinstance(weight, (int, float)) else 1.0
+            weight: object = self._weight(instance)
+        else:
+            weight = instance.metadata.get(self._weight, 1)
+        return float(min(max(0.0, weight), _HEAVIEST)) if isinstance(weight, (int, float)) else 1.0
 
     def choose(self, instances: Sequence[ServiceInstance]) -> ServiceInstance:
         """See `Choice`."""
@@ -258,7 +263,7 @@ class ServiceProvider(Standing):
         self._wanted = dict(metadata or {})
         self._down_after = down_after
         self._down_for = down_for
-        self._errors: dict[tuple[str, int], tuple[int, float]] = {}
+        self._errors: dict[tuple[object, ...], tuple[int, float]] = {}
         self._known: dict[str, ServiceInstance] = {}
         self._unreadable: dict[str, str] = {}
         self._versions: dict[str, int] = {}
@@ -375,5 +380,6 @@ class ServiceProvider(Standing):
                 nursery.cancel_scope.cancel()
 
 
-def _identity(instance: ServiceInstance) -> tuple[str, int]:
-    return instance.id, instance.registration_time_utc
+def _identity(instance: ServiceInstance) -> tuple[object, ...]:
+    # Others may leave out id and time.
+    return instance.id, instance.registration_time_utc, instance.address, instance.port, instance.ssl_port

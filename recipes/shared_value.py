@@ -149,8 +149,9 @@ class _Shared(Standing, Generic[T]):
                 continue
             found = Versioned(self._decoded(data or b""), stat.version, stat.mzxid)
             known = self._latest.value
-            if known is None or found.zxid > known.zxid:
-                self._latest.put(found)
+            if known is not None and found.zxid <= known.zxid:
+                return known  # in a new session the server may be behind
+            self._latest.put(found)
             return found
 
     async def _make(self) -> None:

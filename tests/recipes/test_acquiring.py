@@ -227,4 +227,39 @@ async def test_a_lock_released_inside_its_block_ends_the_block(
             async with lock:
                 assert await lock.release()
                 await trio.sleep_forever()
+        # The block has cancelled the release that ended it, so the znode goes in the background.
+        await at_rest(zk)
         assert await lock.acquire(blocking=False)
+
+
+async def test_a_reentrant_lock_that_was_lost_is_not_acquired_once_more(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk:
+        lock = Lock(zk, "/l", reentrant=True)
+        assert await lock.acquire()
+        assert await lock.acquire()
+        assert lock.held is not None
+        ensemble.realm.delete(lock.held.znode)
+        await settle()
+        assert await lock.release() is False, "not any more"
+        assert await lock.acquire(), "a new one"
+        assert lock.is_acquired
+        assert await lock.release() is True
+        assert await lock.release() is False
+        assert tree(ensemble) == {"/l"}
+
+
+async def test_a_block_in_a_lost_block_is_refused(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    """Where a shield lets the body go on. It must neither wait for itself nor run as if it owned."""
+    async with ensemble.open() as zk:
+        lock = Lock(zk, "/l", reentrant=True)
+        with pytest.raises(OwnershipLost):
+            async with lock as held:
+                ensemble.realm.delete(held.znode)
+                with trio.CancelScope(shield=True):
+                    await settle()
+                    with pytest.raises(OwnershipLost):
+                        await lock.acquire()
+                    async with lock:
+                        pytest.fail("owned by nobody")

@@ -82,7 +82,7 @@ async def test_many_at_once_are_promoted_to_the_lock(ensemble: MemoryEnsemble, a
         assert tree(ensemble) == {"/n", "/n-lock"}
 
 
-async def test_a_writer_that_takes_no_lock_is_not_overwritten(
+async def test_curator_29_a_writer_that_takes_no_lock_is_not_overwritten(
     ensemble: MemoryEnsemble, autojump_clock: MockClock
 ) -> None:
     left = [1, 2, 3]
@@ -100,7 +100,7 @@ async def test_a_writer_that_takes_no_lock_is_not_overwritten(
         assert await AtomicLong(zk, "/n").compare_and_set(11, 12) is False
 
 
-async def test_curator_4_2_each_change_is_made_once(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+async def test_curator_31_each_change_is_made_once(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
     async for loss in losses(ensemble):
         with trio.fail_after(30):
             async with ensemble.open() as zk:

@@ -272,7 +272,9 @@ async def test_a_body_that_fails_leaves_without_waiting(ensemble: MemoryEnsemble
             assert await other.leave()
 
 
-async def test_what_a_dead_group_left_lets_nobody_through(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+async def test_curator_17_what_a_dead_group_left_lets_nobody_through(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
     async with ensemble.open() as zk:
         async with ensemble.open() as one:
             await DoubleBarrier(one, "/d", 1).enter()
@@ -318,9 +320,7 @@ async def test_kazoo_12_entering_survives_lost_connections_and_sessions(
             await until(lambda: len(group.out) == 2)
 
 
-async def test_curator_5_9_a_slow_member_is_not_left_behind(
-    ensemble: MemoryEnsemble, autojump_clock: MockClock
-) -> None:
+async def test_curator_27_a_slow_member_is_not_left_behind(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
     async with ensemble.open() as slow, ensemble.open() as quick, trio.open_nursery() as nursery:
         group = Group(3)
         nursery.start_soon(group.member, slow, 0)
@@ -397,3 +397,55 @@ async def test_the_next_member_clears_up_whatever_a_lost_connection_left(
             assert await DoubleBarrier(zk, "/d", 2).enter(timeout=5) is False
         await at_rest(zk)
         assert tree(ensemble) == {"/d"}
+
+
+async def test_without_time_to_wait_it_looks_once(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    ensemble.realm.create("/b")
+    ensemble.latency = 1.0
+    async with ensemble.open() as zk:
+        assert await Barrier(zk, "/b").wait(0) is False
+        ensemble.realm.delete("/b")
+        assert await Barrier(zk, "/b").wait(0) is True
+
+
+async def test_a_member_without_time_to_wait_looks_once(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async with ensemble.open() as zk:
+        alone = DoubleBarrier(zk, "/d", 1)
+        assert await alone.enter(0) is True
+        assert await alone.leave(0) is True
+        await at_rest(zk)
+        assert tree(ensemble) == {"/d"}
+        one, other = DoubleBarrier(zk, "/d", 2), DoubleBarrier(zk, "/d", 2)
+        assert await one.enter(0) is False
+        await at_rest(zk)
+        assert tree(ensemble) == {"/d"}, "it takes no part"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one.enter)
+            await settle()
+            assert await other.enter(0) is True
+        assert await one.leave(0) is False
+        await at_rest(zk)
+        assert await other.leave(0) is True
+        await at_rest(zk)
+        assert tree(ensemble) == {"/d"}
+
+
+async def test_a_member_of_the_next_session_is_another_one(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    """The znode of a session that was given up lives on for a while, and is nobody's when it goes."""
+    async with ensemble.open(give_up_after=2.0) as one, ensemble.open("b:2181") as other:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(DoubleBarrier(one, "/d", 2).enter)
+            await settle()
+            former, ghosts = one.session_id, tree(ensemble)
+            assert len(ghosts) == 2
+            ensemble.doors.update(a=Door.REFUSES)
+            ensemble.links[0].hang_up()
+            await until(lambda: one.session_id != former)
+            ensemble.doors.update(a=Door.OPEN)
+            await until(lambda: one.session_id not in (0, former))
+            await pass_time(5)
+            ensemble.expire(former)
+            await settle()
+            assert len(tree(ensemble)) == 2, "the new one stays"
+            assert not tree(ensemble) & ghosts - {"/d"}
+            assert await DoubleBarrier(other, "/d", 2).enter(5) is True

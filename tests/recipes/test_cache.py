@@ -168,7 +168,7 @@ async def test_the_root_is_made(ensemble: MemoryEnsemble, autojump_clock: MockCl
         assert tree(ensemble) == {"/x", "/x/y"}
 
 
-async def test_what_a_listener_raises_is_somebodys_business(
+async def test_kazoo_16_what_a_listener_raises_is_somebodys_business(
     ensemble: MemoryEnsemble, autojump_clock: MockClock
 ) -> None:
     error = ListenerError("own")

@@ -38,7 +38,7 @@ async def test_first_come_first_served(ensemble: MemoryEnsemble, autojump_clock:
     assert served == list(range(10))
 
 
-async def test_a_release_wakes_one_of_two_hundred(
+async def test_curator_20_a_release_wakes_one_of_two_hundred(
     ensemble: MemoryEnsemble, autojump_clock: MockClock, told: list[str]
 ) -> None:
     ends: list[trio.CancelScope] = []
@@ -67,7 +67,7 @@ async def test_a_release_wakes_one_of_two_hundred(
         nursery.cancel_scope.cancel()
 
 
-async def test_a_cancelled_waiter_blocks_nobody(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+async def test_curator_21_a_cancelled_waiter_blocks_nobody(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
     inside: list[int] = []
 
     async def contend(number: int, scope: trio.CancelScope) -> None:
@@ -218,14 +218,17 @@ async def test_a_create_that_is_refused_leaves_nothing_to_clean_up(
         with pytest.raises(NoAuthError):
             await Lock(zk, "/a").acquire()
         await at_rest(zk)
-        assert [request.opcode for request in ensemble.received] == [Opcode.CREATE2, Opcode.SYNC]
+        assert [request.opcode for request in ensemble.received] == [Opcode.CREATE2, Opcode.GET_CHILDREN, Opcode.SYNC]
 
 
 async def test_an_overloaded_server_is_given_a_moment(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
     async with ensemble.open() as zk:
         await zk.create("/a")
+        # The first listing comes with the first create, the second one with the create that is not refused.
         ensemble.rules += [
-            nth(1, opcode, Code(-127)) for opcode in (Opcode.CREATE2, Opcode.GET_CHILDREN, Opcode.DELETE)
+            nth(1, Opcode.CREATE2, Code(-127)),
+            nth(2, Opcode.GET_CHILDREN, Code(-127)),
+            nth(1, Opcode.DELETE, Code(-127)),
         ]
         start = trio.current_time()
         async with Lock(zk, "/a"):
@@ -233,7 +236,7 @@ async def test_an_overloaded_server_is_given_a_moment(ensemble: MemoryEnsemble, 
         assert trio.current_time() - start == pytest.approx(0.3)
 
 
-async def test_a_predecessor_that_goes_between_two_requests_is_not_waited_for(
+async def test_curator_21_a_predecessor_that_goes_between_two_requests_is_not_waited_for(
     ensemble: MemoryEnsemble, autojump_clock: MockClock
 ) -> None:
     ensemble.realm.create("/a")
@@ -284,7 +287,9 @@ async def test_an_extra_pattern_waits_for_the_other_layout(ensemble: MemoryEnsem
         assert lock.is_acquired
 
 
-async def test_at_the_counter_s_overflow_nobody_passes(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+async def test_kazoo_20_curator_22_at_the_counter_s_overflow_nobody_passes(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
     async with ensemble.open() as zk, trio.open_nursery() as nursery:
         await zk.create("/a")
         ensemble.realm.znodes["/a"].created_children = 2**31 - 1
@@ -298,7 +303,7 @@ async def test_at_the_counter_s_overflow_nobody_passes(ensemble: MemoryEnsemble,
         assert late.is_acquired
 
 
-async def test_whoever_loses_every_reply_gets_the_lock_all_the_same(
+async def test_curator_19_whoever_loses_every_reply_gets_the_lock_all_the_same(
     ensemble: MemoryEnsemble, autojump_clock: MockClock
 ) -> None:
     """The connection goes with every third request, whatever it is, and the lock is still one contender's at a time."""
@@ -360,3 +365,67 @@ async def test_identifiers_may_be_anything(ensemble: MemoryEnsemble, autojump_cl
             await settle()
         assert await Lock(zk, "/a").contenders() == ["one", "two", "", "\ufffd"]
         nursery.cancel_scope.cancel()
+
+
+async def test_what_nobody_else_wants_takes_a_round_trip_to_acquire_and_one_to_release(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open(session_timeout=60) as zk:
+        await zk.create("/a")
+        ensemble.latency = 1.0
+        before, start = len(ensemble.received), trio.current_time()
+        async with Lock(zk, "/a"):
+            assert trio.current_time() - start == pytest.approx(1.0)
+        assert trio.current_time() - start == pytest.approx(2.0)
+        once = [Opcode.CREATE2, Opcode.GET_CHILDREN, Opcode.DELETE]
+        assert [request.opcode for request in ensemble.received[before:]] == once
+        ensemble.latency = 0
+
+
+async def test_a_body_that_waits_for_something_has_the_znode_watched(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk:
+        await zk.create("/a")
+        before = len(ensemble.received)
+        async with Lock(zk, "/a") as held:
+            await zk.get("/a")
+        requests = [(request.opcode, request.path) for request in ensemble.received[before + 2 :]]
+        assert sorted(requests) == [
+            (Opcode.DELETE, held.znode),
+            (Opcode.GET_DATA, "/a"),
+            (Opcode.GET_CHILDREN, held.znode),
+        ]
+
+
+async def test_a_znode_that_goes_before_its_watch_is_set_is_lost(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    def gone_by_then(request: Received) -> None:
+        if request.opcode == Opcode.GET_CHILDREN and request.path != "/a":
+            ensemble.realm.znodes.pop(request.path or "", None)
+
+    async with ensemble.open() as zk:
+        ensemble.rules.append(gone_by_then)
+        with pytest.raises(OwnershipLost, match="was deleted"):
+            async with Lock(zk, "/a"):
+                await trio.sleep_forever()
+
+
+async def test_the_watch_outlives_a_connection_that_took_its_request(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk, ensemble.open() as other:
+        await zk.create("/a")
+        ensemble.rules.append(nth(2, Opcode.GET_CHILDREN, Fault.CUT))
+        lock = Lock(zk, "/a")
+        await lock.acquire()
+        held = lock.held
+        assert held is not None
+        await until(lambda: not zk.connected)
+        await until(lambda: zk.connected)
+        await settle()
+        assert not now(held.is_lost)
+        await other.delete(held.znode)
+        assert "was deleted" in await held.wait_lost()
+        assert not await lock.release()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from terzetto.client import ConnectionLoss, LockTimeout, ZooKeeper
+from terzetto.client import CancelledError, ConnectionLoss, LockTimeout, ZooKeeper
 from terzetto.recipes import Election, LeaderSelector, Lock, Ownership, OwnershipLost
 from tests.client.memory_server import MemoryEnsemble, pass_time, settle, until
 
 from .losing import losses
 from .truth import now
 from .walking import at_rest, tree, walk
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
 
 
 class LeaderError(Exception):
@@ -212,3 +216,39 @@ async def test_a_lost_request_or_reply_lets_the_function_run_once(
                 await at_rest(zk)
         assert runs == ["led"]
         assert tree(ensemble) == {"/e"}, str(loss)
+
+
+async def test_a_lost_turn_whose_children_say_so_is_followed_by_another(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    """A nursery wraps what its children raise."""
+    terms: list[Ownership] = []
+
+    async def lead(leadership: Ownership) -> None:
+        terms.append(leadership)
+        async with trio.open_nursery() as nursery:
+            if len(terms) < 3:
+                ensemble.realm.delete(leadership.znode)
+                nursery.start_soon(leadership.assert_owned)
+            else:
+                nursery.start_soon(fail)
+
+    async def fail() -> None:
+        raise ArithmeticError
+
+    async with ensemble.open() as zk:
+        with trio.fail_after(100), pytest.raises(ExceptionGroup) as caught:
+            await LeaderSelector(zk, "/e").take_turns(lead)
+        assert isinstance(caught.value.exceptions[0], ArithmeticError)
+        assert len(terms) == 3
+
+
+async def test_the_function_s_own_cancelled_error_is_not_the_election_s(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async def work() -> None:
+        raise CancelledError("somebody else's lock")
+
+    async with ensemble.open() as zk:
+        with pytest.raises(CancelledError, match="somebody else's lock"):
+            await Election(zk, "/e").run(work)

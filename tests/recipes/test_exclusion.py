@@ -16,7 +16,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from terzetto.client import ConnectionLoss, SessionExpiredError, ZooKeeper, _proof
+from terzetto.client import ConnectionLoss, SessionExpiredError, ZooKeeper
+from terzetto.client._proof import OwnershipProof
 from terzetto.client._session import Session
 from terzetto.client.wire import Opcode
 from terzetto.recipes import Election, Lock, Ownership, OwnershipLost, Semaphore, WriteLock
@@ -257,11 +258,16 @@ def _trusts_its_server(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return {"proof": "session"}
 
 
+def _prove(session: Session, now: float) -> None:
+    session.proof.told_at = session.proof.proven_at = now
+    session.proof.deadline = max(session.proof.deadline, session.proof._end())  # pyright: ignore[reportPrivateUsage]
+
+
 def _counts_pings(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     receive_data: Any = Session.receive_data
 
     def receiving(session: Session, data: bytes, now: float) -> Any:
-        session.proof.answered(now)
+        _prove(session, now)
         return receive_data(session, data, now)
 
     monkeypatch.setattr(Session, "receive_data", receiving)
@@ -273,7 +279,7 @@ def _extends_over_a_reconnect(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]
 
     def connecting(session: Session, now: float, handshake_timeout: float) -> Any:
         if session.proof.proven_at > 0:
-            session.proof.answered(now)
+            _prove(session, now)
         return link_up(session, now, handshake_timeout)
 
     monkeypatch.setattr(Session, "link_up", connecting)
@@ -281,8 +287,10 @@ def _extends_over_a_reconnect(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]
 
 
 def _lasts_too_long(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    monkeypatch.setattr(_proof, "PROOF_SHARE", 1.0)
-    monkeypatch.setattr(_proof, "FIRST_PROOF_SHARE", 1.0)
+    def end(proof: OwnershipProof) -> float:
+        return proof.proven_at + T
+
+    monkeypatch.setattr(OwnershipProof, "_end", end)
     return {}
 
 

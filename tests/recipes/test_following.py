@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from trio.testing import MockClock
 
 from terzetto.client import NoNodeError, SessionExpiredError, WatchedEvent
 from terzetto.client.wire import Opcode
-from terzetto.recipes._following import Latest, LatestStream, Rearmed, call_back, in_any_session, takes
+from terzetto.recipes._following import Latest, LatestStream, Rearmed, call_back, first_of, in_any_session, takes
 from tests.client.holdings import holdings
 from tests.client.memory_server import MemoryEnsemble, settle, until
 from tests.client.server_link import Fault, nth
@@ -74,6 +75,24 @@ async def test_the_newest_value_is_seen_once(autojump_clock: MockClock) -> None:
         assert seen == []
         latest.put(4)
     assert seen == [4]
+
+
+async def test_the_first_of_several_waits_ends_all(autojump_clock: MockClock) -> None:
+    ended: list[int] = []
+
+    async def wait(seconds: int) -> None:
+        await trio.sleep(seconds)
+        ended.append(seconds)
+
+    async def fail() -> None:
+        raise ValueError("bare")
+
+    start = trio.current_time()
+    await first_of(partial(wait, 3), partial(wait, 2), trio.sleep_forever)
+    assert trio.current_time() - start == 2
+    assert ended == [2]
+    with pytest.raises(ValueError, match="bare"):
+        await first_of(fail, trio.sleep_forever)
 
 
 async def test_functions_of_either_kind_are_called(autojump_clock: MockClock) -> None:

@@ -169,3 +169,42 @@ async def test_a_lost_request_or_reply_leaves_nothing(ensemble: MemoryEnsemble, 
                 await _use(zk)
                 await at_rest(zk)
                 assert tree(ensemble) == {"/l"}, str(loss)
+
+
+class _WhenScheduled(trio.abc.Instrument):
+    """Cancels a scope when the task of a latch is to go on for the time number `at`."""
+
+    def __init__(self, at: int, scope: trio.CancelScope) -> None:
+        self.left = at
+        self._scope = scope
+
+    def task_scheduled(self, task: trio.lowlevel.Task) -> None:
+        if "_take_part" in task.name:
+            self.left -= 1
+            if self.left == 0:
+                self._scope.cancel()
+
+
+@pytest.mark.parametrize("chance", range(8))
+async def test_a_term_that_begins_while_the_block_ends_is_resigned(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, chance: int
+) -> None:
+    """The latch's task has its answer and does not know yet that the block is over; which of both runs is chance."""
+    ensemble.realm.create("/l")
+    at, left = 0, 0
+    while left <= 0:
+        at += 1
+        async with ensemble.open() as zk:
+            scope = trio.CancelScope()
+            instrument = _WhenScheduled(at, scope)
+            with scope:
+                trio.lowlevel.add_instrument(instrument)
+                try:
+                    async with LeaderLatch(zk, "/l"):
+                        await trio.sleep(1)
+                finally:
+                    trio.lowlevel.remove_instrument(instrument)
+            left = instrument.left
+            assert (await at_rest(zk)).proof_holders == 0, at
+            assert tree(ensemble) <= {"/l"}, at
+    assert at > 2

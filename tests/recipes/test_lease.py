@@ -176,3 +176,16 @@ async def test_a_lost_request_or_reply_takes_it_once(ensemble: MemoryEnsemble, a
                 assert ensemble.realm.stat("/l/lease_holder").mzxid == mine.fencing_token, str(loss)
                 await at_rest(zk)
                 assert tree(ensemble) == {"/l", "/l/lease_holder"}, str(loss)
+
+
+async def test_one_of_several_renews_the_one_that_it_has(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async with ensemble.open() as zk:
+        first, second = (MultiNonBlockingLease(zk, 2, "/l", timedelta(minutes=1), name) for name in ("one", "two"))
+        assert await first.obtain()
+        assert await second.obtain()
+        assert second.lease is not None
+        had = second.lease.path
+        await zk.delete("/l/0/lease_holder")
+        assert await second.obtain()
+        assert second.lease.path == had == "/l/1"
+        assert tree(ensemble) == {"/l", "/l/0", "/l/1", "/l/1/lease_holder"}

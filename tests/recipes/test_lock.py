@@ -268,3 +268,33 @@ async def test_two_contenders_and_any_lost_request_or_reply(
                 nursery.start_soon(contend, Lock)
         assert turns == 4
         assert tree(ensemble) == {"/a"}, str(loss)
+
+
+@pytest.mark.parametrize("after", [1.5, 2.5])
+async def test_a_downgrade_that_was_interrupted_leaves_no_writer(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, after: float
+) -> None:
+    """It may have been made all the same, and then readers come in."""
+    async with ensemble.open() as zk, ensemble.open() as other:
+        with pytest.raises(OwnershipLost):
+            async with WriteLock(zk, "/l") as held:
+                ensemble.latency = 1.0
+                with trio.move_on_after(after):
+                    await held.downgrade()
+                with trio.CancelScope(shield=True):
+                    ensemble.latency = 0.0
+                    async with ReadLock(other, "/l"):
+                        assert held.is_lost
+        await at_rest(zk)
+        assert tree(ensemble) == {"/l"}
+
+
+async def test_a_downgrade_that_has_not_begun_changes_nothing(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk, WriteLock(zk, "/l") as held:
+        ensemble.latency = 1.0
+        with trio.move_on_after(0.5):
+            await held.downgrade()
+        assert not held.is_lost
+        await held.assert_owned()

@@ -97,7 +97,9 @@ async def test_from_the_root(ensemble: MemoryEnsemble, autojump_clock: MockClock
         assert "/a/b" not in mirror.znodes
 
 
-async def test_what_happened_unseen_is_found(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+async def test_curator_8_curator_30_what_happened_unseen_is_found(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
     """Deleted and made again with equal versions and counts: Curator's cache misses the new child for ever."""
     ensemble.realm.create("/a")
     ensemble.realm.create("/a/dir")

@@ -15,7 +15,7 @@ from terzetto.client import ConnectionLoss, KazooState, ZooKeeper
 from terzetto.client.wire import Opcode
 from terzetto.recipes import Lock, Ownership, OwnershipLost
 from tests.client.holdings import holdings
-from tests.client.memory_server import Door, MemoryEnsemble, pass_time, until
+from tests.client.memory_server import Door, MemoryEnsemble, pass_time, settle, until
 from tests.client.server_link import Fault, nth
 
 from .losing import losses
@@ -72,7 +72,7 @@ async def test_a_body_without_a_connection_ends_before_the_session_can_expire(
     after, reason = await lost_after(ensemble, lambda _: cut_off(ensemble))
     # The proof is T/2 long, and at most T/4 old when the connection goes.
     assert T / 4 - 0.2 <= after <= T / 2
-    assert reason == "no quorum has confirmed for half of its timeout that the session lives"
+    assert reason == "no quorum has confirmed for too long that the session lives"
 
 
 async def test_a_server_that_answers_pings_and_nothing_else_proves_nothing(
@@ -136,7 +136,7 @@ async def test_by_the_session_s_state_a_loss_ends_it_at_once(
 
 
 @pytest.mark.parametrize("proof", ["quorum", "session"])
-async def test_a_reconnect_in_time_ends_nothing(
+async def test_curator_25_a_reconnect_in_time_ends_nothing(
     ensemble: MemoryEnsemble, autojump_clock: MockClock, proof: Any
 ) -> None:
     async with ensemble.open(session_timeout=T) as zk, Lock(zk, "/a", proof=proof) as held:
@@ -150,17 +150,18 @@ async def test_a_reconnect_in_time_ends_nothing(
         assert not now(held.is_lost)
 
 
-async def test_a_quiet_owner_asks_a_quorum_every_quarter_of_the_timeout(
+async def test_a_quiet_owner_asks_a_quorum_every_sixth_of_the_timeout(
     ensemble: MemoryEnsemble, autojump_clock: MockClock
 ) -> None:
     async with ensemble.open(session_timeout=T) as zk:
         async with Lock(zk, "/a") as held:
+            await settle()
             before = len(ensemble.received)
             await pass_time(10 * T)
             opcodes = [request.opcode for request in ensemble.received[before:]]
             assert not now(held.is_lost)
-        assert 38 <= opcodes.count(Opcode.MULTI) <= 42
-        assert set(opcodes) == {Opcode.MULTI, Opcode.PING}
+        assert 58 <= opcodes.count(Opcode.MULTI) <= 62
+        assert set(opcodes) <= {Opcode.MULTI, Opcode.PING}
         before = len(ensemble.received)
         await pass_time(10 * T)
         assert {request.opcode for request in ensemble.received[before:]} == {Opcode.PING}
@@ -170,12 +171,13 @@ async def test_by_the_session_s_state_there_is_no_traffic_but_pings(
     ensemble: MemoryEnsemble, autojump_clock: MockClock
 ) -> None:
     async with ensemble.open(session_timeout=T) as zk, Lock(zk, "/a", proof="session"):
+        await settle()
         before = len(ensemble.received)
         await pass_time(10 * T)
         assert {request.opcode for request in ensemble.received[before:]} == {Opcode.PING}
 
 
-async def test_a_process_that_was_stopped_passes_no_checkpoint_more(
+async def test_curator_23_a_process_that_was_stopped_passes_no_checkpoint_more(
     ensemble: MemoryEnsemble, autojump_clock: MockClock
 ) -> None:
     steps: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 from terzetto.client import ConnectionLoss, ZooKeeper
@@ -88,3 +89,17 @@ async def test_a_lost_request_or_reply_leaves_one_member_and_then_none(
                 assert await party.members() == ["me"], str(loss)
             await at_rest(zk)
             assert tree(ensemble) == {"/p"}, str(loss)
+
+
+@pytest.mark.parametrize("first", ["join", "leave"])
+async def test_whoever_is_overtaken_waits_for_nothing(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, first: str
+) -> None:
+    async with ensemble.open() as zk, Party(zk, "/p") as party:
+        if first == "join":
+            await party.leave()
+        with trio.fail_after(10):
+            for _ in range(5):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(party.leave)
+                    nursery.start_soon(party.join)

@@ -11,7 +11,7 @@ from terzetto.client import NoAuthError, NodeExistsError, ZooKeeper
 from terzetto.client.wire import Opcode
 from terzetto.recipes import PersistentNode, PersistentTtlNode
 from tests.client.memory_server import Door, MemoryEnsemble, pass_time, settle, until
-from tests.client.server_link import Code, every
+from tests.client.server_link import Code, Fault, Received, every
 
 from .losing import losses
 from .truth import now
@@ -206,3 +206,43 @@ async def test_whatever_is_lost_it_is_touched(ensemble: MemoryEnsemble, autojump
             touched = ensemble.realm.stat("/p/a/touch").mzxid
             await pass_time(8)
             assert ensemble.realm.stat("/p/a/touch").mzxid > touched, loss
+
+
+async def test_a_begin_that_is_given_up_leaves_the_other_s_znode_alone(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    def lose(request: Received) -> Fault | None:
+        if request.opcode != Opcode.MULTI:
+            return None
+        ensemble.shut(Door.REFUSES)
+        return Fault.CUT
+
+    async with ensemble.open("z:2181") as other, ensemble.open("a:2181") as zk:
+        await other.create("/n", b"other", ephemeral=True)
+        ensemble.rules.append(lose)
+        with trio.move_on_after(1):
+            async with PersistentNode(zk, "/n", b"ours"):
+                pytest.fail("the replacement was lost")
+        ensemble.rules.clear()
+        ensemble.shut(Door.OPEN)
+        await at_rest(zk)
+        assert (await other.get("/n"))[0] == b"other"
+
+
+async def test_data_that_are_given_while_it_is_being_made_are_written(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk, PersistentNode(zk, "/p", b"old") as node:
+        creates: list[Received] = []
+
+        def on_the_way(request: Received) -> None:
+            if request.opcode == Opcode.CREATE2 or request.opcode == Opcode.CREATE:
+                creates.append(request)
+
+        ensemble.rules.append(on_the_way)
+        ensemble.latency = 1.0
+        ensemble.realm.delete("/p")
+        await until(lambda: bool(creates))
+        assert not node.is_present
+        await node.set_data(b"new")
+        await until(lambda: "/p" in ensemble.realm.znodes and ensemble.realm.znodes["/p"].data == b"new")

@@ -9,8 +9,10 @@ import trio
 from trio.testing import MockClock
 
 from terzetto.client import SessionExpiredError, ZooKeeper
+from terzetto.client.wire import Opcode
 from terzetto.recipes import HeldItem, LockingQueue, Queue
 from tests.client.memory_server import Door, MemoryEnsemble, pass_time, settle, until
+from tests.client.server_link import Fault, Received
 
 from .losing import losses
 from .truth import now
@@ -217,6 +219,48 @@ async def test_a_mark_that_somebody_deleted_is_told(ensemble: MemoryEnsemble, au
         assert await queue.get() == b"one"
 
 
+async def test_giving_back_spares_the_mark_of_whoever_came_first(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    mark = "/l/taken/entry-100-0000000000"
+
+    def overtake(request: Received) -> Fault | None:
+        if request.opcode not in (Opcode.CREATE, Opcode.CREATE2) or request.path != mark:
+            return None
+        ensemble.realm.create(mark, b"of another holder")
+        ensemble.shut(Door.REFUSES)
+        return Fault.DO_AND_CUT
+
+    async with ensemble.open() as zk:
+        queue = LockingQueue(zk, "/l")
+        await queue.put(b"one")
+        ensemble.rules.append(overtake)
+        assert await queue.get(timeout=1) is None, "nobody has answered whose it is"
+        ensemble.shut(Door.OPEN)
+        await at_rest(zk)
+        assert ensemble.realm.get(mark).data == b"of another holder"
+
+
+async def test_a_cancelled_holder_can_hold_the_same_item_again_at_once(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk:
+        queue = LockingQueue(zk, "/l")
+        await queue.put(b"one")
+        ensemble.latency = 1.0
+        for seconds in (2.5, 3.5, 4.5, 5.5):
+            with trio.move_on_after(seconds):
+                await queue.get()
+                await queue.release()
+            assert await queue.get() == b"one"
+            ensemble.latency = 0.0
+            await at_rest(zk)
+            assert await queue.holds_lock(), "what was given back is not what is held since"
+            assert await queue.release()
+            ensemble.latency = 1.0
+        ensemble.latency = 0.0
+
+
 async def test_an_item_is_held_once_and_consumed_once(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
     async for loss in losses(ensemble):
         with trio.fail_after(60):
@@ -267,3 +311,41 @@ async def test_a_holder_cancelled_at_each_checkpoint_gives_back(
 
 async def _put_locked(zk: ZooKeeper) -> None:
     await LockingQueue(zk, "/l").put(b"1")
+
+
+@pytest.mark.parametrize("kind", [Queue, LockingQueue])
+async def test_kazoo_20_items_stay_in_order_when_their_numbers_begin_anew(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, kind: Any
+) -> None:
+    """ZooKeeper goes on at -2**31. kazoo compares the texts, in which those that come then are the first."""
+    async with ensemble.open() as zk:
+        queue = kind(zk, "/q")
+        parent = "/q" if kind is Queue else "/q/entries"
+        await zk.ensure_path(parent)
+        for counted, values in ((2**31 - 1, [b"1"]), (-(2**31), [b"2", b"3"])):
+            ensemble.realm.znodes[parent].created_children = counted
+            for value in values:
+                await queue.put(value)
+        await queue.put(b"0", priority=1)
+        taken: list[Any] = []
+        for _ in range(4):
+            taken.append(await queue.get())
+            if kind is LockingQueue:
+                await queue.consume()
+        assert taken == [b"0", b"1", b"2", b"3"]
+
+
+async def test_without_time_to_wait_it_looks_once(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    ensemble.latency = 1.0
+    async with ensemble.open() as zk:
+        queue = LockingQueue(zk, "/l")
+        assert await queue.get(0) is None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(queue.get)
+            await pass_time(30)
+            assert await queue.get(0) is None, "another task of this object's waits"
+            nursery.cancel_scope.cancel()
+        await queue.put(b"job")
+        assert await queue.get(0) == b"job"
+        assert await queue.get(0) == b"job"
+        assert await LockingQueue(zk, "/l").get(0) is None

@@ -3,6 +3,7 @@
 # ruff: noqa: PT012 - what leaves a block is what is tested here
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -295,3 +296,160 @@ async def test_a_lost_request_or_reply_takes_one_lease(
                     assert len(leases) == 1, str(loss)
                 await at_rest(zk)
                 assert tree(ensemble) == PARENTS[layout], str(loss)
+
+
+# Several at once ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+async def test_several_leases_are_had_together_or_not_at_all(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, layout: Any
+) -> None:
+    inside = 0
+
+    async def contend(number: int) -> None:
+        nonlocal inside
+        async with ensemble.open() as zk:
+            semaphore = Semaphore(zk, "/s", str(number), 4, layout=layout)
+            for leases in (number % 4 + 1, 3, 1):
+                async with semaphore.hold(leases=leases) as held:
+                    inside += leases
+                    assert inside <= 4
+                    assert len(held.znodes) == len(set(held.znodes)) == leases
+                    assert held.znode == held.znodes[0]
+                    assert (await semaphore.lease_holders()).count(str(number)) == leases
+                    await pass_time(1)
+                    inside -= leases
+
+    with trio.fail_after(600):
+        async with trio.open_nursery() as nursery:
+            for number in range(6):
+                nursery.start_soon(contend, number)
+    assert tree(ensemble) == PARENTS[layout]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+async def test_curator_two_who_want_all_do_not_wait_for_each_other(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, layout: Any
+) -> None:
+    """Curator takes the leases one by one, so each has one and waits for the other's."""
+    turns: list[int] = []
+
+    async def contend(number: int) -> None:
+        async with ensemble.open() as zk:
+            semaphore = Semaphore(zk, "/s", max_leases=2, layout=layout)
+            for _ in range(10):
+                assert await semaphore.acquire(timeout=30, leases=2)
+                turns.append(number)
+                assert await semaphore.release() is True
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(contend, 1)
+        nursery.start_soon(contend, 2)
+    assert sorted(turns) == [1] * 10 + [2] * 10
+
+
+async def test_whoever_wants_many_is_not_passed_by_those_who_want_one(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk, ensemble.open() as other, trio.open_nursery() as nursery:
+        one, two, late = (Semaphore(client, "/s", max_leases=3) for client in (zk, other, zk))
+        assert await one.acquire(leases=2)
+        nursery.start_soon(partial(two.acquire, leases=3))
+        await settle()
+        nursery.start_soon(late.acquire)
+        await pass_time(5)
+        assert not now(two.is_acquired)
+        assert not now(late.is_acquired), "there is room, and others came first"
+        await one.release()
+        await settle()
+        assert now(two.is_acquired)
+        await two.release()
+        await settle()
+        assert now(late.is_acquired)
+
+
+async def test_kazoo_s_layout_has_kazoo_s_names(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async with ensemble.open() as zk, Semaphore(zk, "/s", max_leases=20).hold(leases=17):
+        names = await zk.get_children("/s")
+        assert len(names) == 17
+        assert all(len(name) == 32 and int(name, 16) >= 0 for name in names)
+
+
+async def test_one_lost_lease_is_the_loss_of_all(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async with ensemble.open() as zk:
+        semaphore = Semaphore(zk, "/s", max_leases=3)
+        for number in range(3):
+            with pytest.raises(OwnershipLost, match="was deleted"):
+                async with semaphore.hold(leases=3) as held:
+                    ensemble.realm.delete(held.znodes[number])
+                    await trio.sleep_forever()
+            await at_rest(zk)
+            assert tree(ensemble) == PARENTS["kazoo"]
+
+
+async def test_a_guarded_transaction_checks_every_lease(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    gone: list[str] = []
+    async with ensemble.open() as zk:
+        with pytest.raises(OwnershipLost) as lost:
+            async with Semaphore(zk, "/s", max_leases=3).hold(leases=3) as held:
+                async with held.transaction() as transaction:
+                    transaction.create("/done")
+                transaction = held.transaction()
+                transaction.create("/late")
+                gone.append(held.znodes[2])
+                ensemble.realm.delete(gone[0])
+                await transaction.commit()
+        assert gone[0] in str(lost.value)
+    assert "/done" in tree(ensemble)
+    assert "/late" not in tree(ensemble)
+
+
+@pytest.mark.parametrize("leases", [0, 4, -1, True, 1.5])
+async def test_how_many_there_are_not(ensemble: MemoryEnsemble, autojump_clock: MockClock, leases: Any) -> None:
+    async with ensemble.open() as zk:
+        semaphore = Semaphore(zk, "/s", max_leases=3)
+        with pytest.raises(ValueError, match="from 1 to 3"):
+            await semaphore.acquire(leases=leases)
+        with pytest.raises(ValueError, match="from 1 to 3"):
+            semaphore.hold(leases=leases)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+async def test_a_lost_request_or_reply_takes_all_or_none(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, layout: Any
+) -> None:
+    async for loss in losses(ensemble):
+        with trio.fail_after(30):
+            async with ensemble.open() as zk:
+                semaphore = Semaphore(zk, "/s", max_leases=3, layout=layout)
+                async with semaphore.hold(leases=3) as held:
+                    await settle()
+                    assert len(held.znodes) == 3, str(loss)
+                    assert len(await semaphore.lease_holders()) == 3, str(loss)
+                await at_rest(zk)
+                assert tree(ensemble) == PARENTS[layout], str(loss)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+async def test_several_cancelled_at_each_checkpoint_leave_nothing(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, layout: Any
+) -> None:
+    async def use(zk: ZooKeeper) -> None:
+        async with Semaphore(zk, "/s", max_leases=2, layout=layout).hold(leases=2):
+            await trio.lowlevel.checkpoint()
+
+    await walk(ensemble, use, leaves=PARENTS[layout], raises=(OwnershipLost, ConnectionLoss))
+
+
+async def test_its_number_is_said_again_when_the_znode_was_gone(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk:
+        semaphore = Semaphore(zk, "/s", max_leases=2)
+        async with semaphore:
+            pass
+        ensemble.realm.delete("/s")
+        async with semaphore:
+            with pytest.raises(ValueError, match="of 2 leases"):
+                await Semaphore(zk, "/s", max_leases=3).acquire()

@@ -132,3 +132,9 @@ def test_metadata_is_a_payload_that_is_a_mapping() -> None:
     assert ServiceInstance("s", payload="text").metadata == {}
     assert ServiceInstance("s").id != ServiceInstance("s").id
     assert ServiceInstance("s").service_type is ServiceType.DYNAMIC
+
+
+@pytest.mark.parametrize("data", [b"[" * 100_000, b'{"payload":' + b"[" * 5000 + b"]" * 5000 + b"}"])
+def test_what_is_too_deep_is_unreadable(data: bytes) -> None:
+    with pytest.raises(UnreadableInstanceError):
+        decode(data)

@@ -133,7 +133,9 @@ async def test_waiting_for_an_instance(ensemble: MemoryEnsemble, autojump_clock:
         assert (await provider.wait_instance()).id == "a"
 
 
-async def test_one_that_cannot_be_read_hides_no_other(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+async def test_curator_12_one_that_cannot_be_read_hides_no_other(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
     """In Curator an empty znode fails the whole query."""
     put(ensemble, instance("a"))
     ensemble.realm.create("/services/web/empty")
@@ -280,3 +282,23 @@ async def test_whatever_is_lost_it_is_found(ensemble: MemoryEnsemble, autojump_c
                     assert (await provider.wait_instance()).id == "a", loss
                 await until(lambda provider=provider: not provider.all_instances())  # type: ignore[misc]
         assert tree(ensemble) == {"/services", "/services/web"}, loss
+
+
+def test_weights_that_others_made_up_do_no_harm() -> None:
+    weights = [float("inf"), 1, 10**400, float("nan"), 1e308, -1, "heavy"]
+    instances = [instance(str(number), payload={"weight": weight}) for number, weight in enumerate(weights)]
+    chosen = {WeightedChoice(rng=random.Random(seed)).choose(instances).id for seed in range(100)}
+    assert chosen == {"0", "2", "4"}, "by far the heaviest"
+
+
+async def test_errors_take_out_one_of_those_that_do_not_say_who_they_are(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    put(ensemble)
+    for name in "ab":
+        ensemble.realm.create(f"/services/web/{name}", b'{"name":"web","address":"%s"}' % name.encode())
+    async with ensemble.open() as zk, ServiceRegistry(zk).provider("web", down_after=1) as provider:
+        bad = provider.choose()
+        assert bad is not None
+        provider.note_error(bad)
+        assert [left.address for left in provider.instances()] == [{"a": "b", "b": "a"}[bad.address or ""]]

@@ -103,7 +103,7 @@ async def test_many_updates_lose_nothing(ensemble: MemoryEnsemble, autojump_cloc
         await until(lambda: shared.value == 45)
 
 
-async def test_curator_4_2_each_change_is_made_once(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+async def test_curator_31_each_change_is_made_once(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
     async for loss in losses(ensemble):
         with trio.fail_after(30):
             async with ensemble.open() as zk, SharedCount(zk, "/v", 1) as shared:

@@ -100,7 +100,7 @@ async def test_an_async_function_gets_the_event_if_it_takes_three(
         await until(lambda: seen == [None, "CREATED"])
 
 
-async def test_a_type_error_in_the_function_is_the_functions_own(
+async def test_kazoo_15_a_type_error_in_the_function_is_the_functions_own(
     ensemble: MemoryEnsemble, autojump_clock: MockClock
 ) -> None:
     """kazoo takes it for a function of two arguments and calls it again."""
@@ -227,7 +227,9 @@ async def test_wrong_uses(ensemble: MemoryEnsemble, autojump_clock: MockClock) -
 # ChildrenWatch --------------------------------------------------------------------------------------------------------
 
 
-async def test_children_come_and_go(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+async def test_kazoo_15_children_come_and_go_and_so_may_the_znode(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
     async with ensemble.open() as zk, ChildrenWatch(zk, "/a") as changes:
         assert await anext(changes) == ([], None, None)
         await zk.create("/a")
