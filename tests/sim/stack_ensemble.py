@@ -1,15 +1,15 @@
 """Real servers and real clients in one trio run, on memory streams and virtual time: the whole stack, nothing replaced.
 
-Decides who is where on the network, and which clock each server goes by. The servers are `ZooKeeperServer`s with their
-own storage in memory, the clients are `open_zookeeper`'s; what lies between them is `memory_network.Network`. Runs of
-the same seed are the same run.
+Decides who is where on the network, and which process and clock each of them has. The servers are `ZooKeeperServer`s
+with their own storage in memory, the clients are `open_zookeeper`'s; what lies between them is
+`memory_network.Network`, and what can be stopped is a `stack_processes.Process`. The same seed is the same run.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,20 +24,14 @@ from terzetto.testcluster.messages import ServerState
 from terzetto.testcluster.server import ZooKeeperServer
 from terzetto.testcluster.storage.memory import MemoryStorage
 
+from .stack_processes import Process, Processes
+
 CLIENT_PORT = 2181
 EPOCH = 1_700_000_000.0
 
 
-@dataclass(frozen=True)
-class SkewedClock:
-    """A clock that is off, and goes at a rate of its own."""
-
-    offset: float = 0.0
-    rate: float = 1.0
-
-    def now(self) -> float:
-        """Seconds."""
-        return self.offset + self.rate * trio.current_time()
+DRIFT = 0.0099
+"""How fast or slow a process's clock may run: two of them differ by less than 2 %, which a proof's margin allows."""
 
 
 @dataclass
@@ -46,7 +40,7 @@ class Machine:
 
     sid: int
     config: ServerConfig
-    clock: SkewedClock
+    process: Process
     storage: MemoryStorage = field(default_factory=MemoryStorage)
     server: ZooKeeperServer | None = None
     ended: trio.Event = field(default_factory=trio.Event)
@@ -60,7 +54,7 @@ class Machine:
     def leads(self) -> bool:
         """Whether it believes to lead, and serves."""
         server = self.server
-        if server is None or server.role is None or server.gate() is not None:
+        if server is None or server.role is None or server.gate() is not None or self.process.stopped:
             return False
         return server.role.serving and server.role.state is ServerState.LEADING
 
@@ -80,6 +74,7 @@ class Stack:
         self, nursery: trio.Nursery, servers: int, observers: int, rng: random.Random, settings: dict[str, Any]
     ) -> None:
         self.network = Network()
+        self.processes = Processes.of_this_run()
         self.machines: dict[int, Machine] = {}
         self._nursery = nursery
         self._rng = rng
@@ -99,8 +94,11 @@ class Stack:
                 four_letter_words=frozenset({"*"}),
                 **options,
             )
-            clock = SkewedClock(rng.uniform(0, 1e6), rng.uniform(0.995, 1.005))
-            self.machines[sid] = Machine(sid, config, clock)
+            self.machines[sid] = Machine(sid, config, self.process(f"s{sid}"))
+
+    def process(self, name: str) -> Process:
+        """A new process, with a clock that is off and goes at a rate of its own."""
+        return Process(self.processes, name, self._rng.uniform(0, 1e6), self._rng.uniform(1 - DRIFT, 1 + DRIFT))
 
     # -- servers
 
@@ -114,13 +112,14 @@ class Stack:
             storage=machine.storage,
             transport=transport,
             chance=random.Random(self._rng.getrandbits(64)),
-            clock=machine.clock.now,
-            wall_clock=lambda: EPOCH + machine.clock.now(),
+            clock=machine.process.now,
+            wall_clock=lambda: EPOCH + machine.process.now(),
         )
         await self._nursery.start(self._live, machine)
 
     async def _live(self, machine: Machine, task_status: trio.TaskStatus[int]) -> None:
         assert machine.server is not None
+        machine.process.enter()
         try:
             await machine.server.run(task_status=task_status)
         finally:
@@ -132,6 +131,7 @@ class Stack:
         machine = self.machines[sid]
         if machine.server is not None:
             machine.server.kill()
+            machine.process.go_on()
             await machine.ended.wait()
 
     def living(self, sid: int) -> ZooKeeperServer:
@@ -179,12 +179,20 @@ class Stack:
         """The connect string of all servers."""
         return ",".join(f"{machine.name}:{CLIENT_PORT}" for machine in self.machines.values())
 
+    def server_of(self, client: str) -> str | None:
+        """The server that a client has a connection to."""
+        pipes = self.network._pipes  # pyright: ignore[reportPrivateUsage]
+        return next((pipe.target for pipe in pipes if pipe.source == client and not pipe.ended), None)
+
     def client(self, name: str, sid: int | None = None, **options: Any) -> AbstractAsyncContextManager[ZooKeeper]:
-        """A client on a machine of its own, which is a host of the network under this name."""
+        """A client on a machine of its own, which is a host of the network under this name.
+
+        Its process is a new one that is never stopped, unless `clock` is a `Process` that the caller is part of.
+        """
         hosts = self.hosts if sid is None else f"s{sid}:{CLIENT_PORT}"
         given: dict[str, Any] = {
             "transport": self.network.transport(name),
-            "clock": SkewedClock(self._rng.uniform(0, 1e6), self._rng.uniform(0.995, 1.005)),
+            "clock": self.process(name),
             "rng": random.Random(self._rng.getrandbits(64)),
             "session_timeout": 4.0,
             "connect_timeout": 120.0,
@@ -220,17 +228,3 @@ async def open_stack(
         for sid in stack.machines:
             await stack.kill(sid)
         nursery.cancel_scope.cancel()
-
-
-@contextmanager
-def repeatable(seed: int) -> Iterator[None]:
-    """Makes trio's scheduler run tasks in an order that the seed draws, so that a run can be repeated."""
-    import trio._core._run as scheduler
-
-    state: Any = scheduler
-    before = state._ALLOW_DETERMINISTIC_SCHEDULING, state._r
-    state._ALLOW_DETERMINISTIC_SCHEDULING, state._r = True, random.Random(seed)
-    try:
-        yield
-    finally:
-        state._ALLOW_DETERMINISTIC_SCHEDULING, state._r = before

@@ -18,7 +18,8 @@ from trio.testing import MockClock
 from terzetto.client import ConnectionLoss, SessionExpiredError, ZnodeStat, ZooKeeper
 from terzetto.recipes import Lock, OwnershipLost
 
-from .stack_ensemble import Stack, open_stack, repeatable
+from .stack_ensemble import Stack, open_stack
+from .stack_processes import repeatable
 
 # Each run has a virtual clock of its own, in `run`.
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("autojump_clock")]
