@@ -8,10 +8,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from multiprocessing import spawn
 from types import ModuleType
+from typing import Any
 
 _THEIRS = "kazoo"
 _OURS = "terzetto.client.kazoo"
@@ -43,8 +45,28 @@ class _Finder(MetaPathFinder):
         return ModuleSpec(fullname, _Loader(), is_package=True)
 
 
+class _ForChildren:
+    """Travels with what multiprocessing tells a process that it starts afresh; unpacked there, it calls `install`."""
+
+    def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
+        return install, ()
+
+
+def _cover_children() -> None:
+    """A process that is forked has the modules of its parent. One that is spawned imports the program anew."""
+    prepare = spawn.get_preparation_data
+
+    def prepare_with_dropin(name: str) -> dict[str, Any]:
+        # Unpacked before the program is imported; a key that multiprocessing does not know is passed over.
+        return {**prepare(name), _OURS: _ForChildren()}
+
+    spawn.get_preparation_data = prepare_with_dropin
+
+
 def install() -> None:
     """Has `import kazoo`, and everything below it, answered by the drop-in from now on. May be called twice.
+
+    That holds for processes that `multiprocessing` starts from here as well.
 
     Raises:
         RuntimeError: kazoo itself is imported already, so that a program would get classes of both.
@@ -54,3 +76,4 @@ def install() -> None:
     if _THEIRS in sys.modules:
         raise RuntimeError("kazoo itself is imported already; call install() before the first import of it")
     sys.meta_path.insert(0, _Finder())
+    _cover_children()

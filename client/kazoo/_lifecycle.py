@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from .._client import ZooKeeper
+from .._client import ZooKeeper, core_of
 from ._loop import Loop
 from .exceptions import ConfigurationError, ConnectionClosedError
 from .handlers.threading import SequentialThreadingHandler
@@ -37,10 +37,11 @@ class Lifecycle:
 
     Attributes:
         live: set while connected.
-        settled: set once it is known whether a start succeeded.
+        settled: set while it is known whether a start succeeds: connected, or never again.
         stopped: set before a start and behind a stop.
         expects_loss: the session was ended on purpose; SUSPENDED is not told on the way to LOST.
         state_listeners: called with a `KazooState` at each change.
+        watchers: the same for recipes: called in the loop, where they must not block.
         close_timeout: bound for closing the session in order, in seconds; read at each start and stop.
     """
 
@@ -51,6 +52,7 @@ class Lifecycle:
         self.stopped.set()
         self.expects_loss = False
         self.state_listeners: set[Listener] = set()
+        self.watchers: set[Listener] = set()
         self.close_timeout = CLOSE_TIMEOUT
         self.loop: Loop | None = None
         self.native: ZooKeeper | None = None
@@ -89,8 +91,10 @@ class Lifecycle:
             self.expects_loss = False
             self._handler.start()
             loop = Loop(self._handler)
+            begun = threading.Event()
 
             async def body(stop: trio.Event) -> None:
+                begun.set()
                 try:
                     await opener(stop, lambda native: self._opened(loop, native))
                 finally:
@@ -98,7 +102,13 @@ class Lifecycle:
                     self.settled.set()
 
             self.loop = loop
-            loop.start(body)
+            try:
+                loop.start(body)
+            except BaseException:  # an interrupt; a loop that has not begun cannot be told to stop
+                while not (begun.is_set() or loop.ended.is_set()):
+                    begun.wait(0.05)
+                self.stop()
+                raise
             if loop.crash is not None:
                 self.stop()
                 raise loop.crash
@@ -108,9 +118,18 @@ class Lifecycle:
         self.native = native
         native.add_listener(self._tell)
         loop.serve(native)
+        loop.spawn(self._settle, native)
+
+    async def _settle(self, native: ZooKeeper) -> None:
+        """A client that is refused at once never changes its state: LOST it was, and LOST it is."""
+        await core_of(native).runner.settled.wait()
+        if native.is_over:
+            self.settled.set()
 
     def _tell(self, state: str) -> None:
         """Runs in the loop at each change of the native client's state."""
+        if self.loop is not None:
+            self.loop.hand_out()  # a lost connection's requests have failed before anyone is told of the loss
         if state == KazooState.CONNECTED:
             self.live.set()
             self.settled.set()
@@ -119,11 +138,15 @@ class Lifecycle:
             native = self.native
             if native is not None and native.is_over:
                 self.settled.set()
+            else:
+                self.settled.clear()
         if state == KazooState.SUSPENDED and self.expects_loss:
             return
         self.expects_loss = False
         if state != self._told:
             self._told = state
+            for watcher in list(self.watchers):
+                watcher(state)
             # Those of now: one that is added later was not there when the state changed.
             told = list(self.state_listeners)
             self._handler.callback_queue.put(lambda: self._call_listeners(told, state))

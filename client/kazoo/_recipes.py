@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from .recipe import barrier, counter, election, lease, lock, party, queue, watchers
+from .recipe import barrier, counter, election, lease, lock, partitioner, party, queue, watchers
 
 
 class RecipeFactories:
@@ -26,5 +26,6 @@ class RecipeFactories:
         self.Queue = partial(queue.Queue, client)
         self.ReadLock = partial(lock.ReadLock, client)
         self.Semaphore = partial(lock.Semaphore, client)
+        self.SetPartitioner = partial(partitioner.SetPartitioner, client)
         self.ShallowParty = partial(party.ShallowParty, client)
         self.WriteLock = partial(lock.WriteLock, client)

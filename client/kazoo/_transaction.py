@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._requests import check_value, check_version
 from ..values import check_acl
+from ._arguments import bad_arguments
+from .exceptions import ConnectionClosedError, RolledBackError, RuntimeInconsistency
 from .handlers.utils import AsyncResult
 from .protocol.paths import absolute
 from .security import ACL
@@ -78,7 +80,12 @@ class TransactionRequest:
         if self.committed:
             raise ValueError("the transaction was committed already")
         self.committed = True
-        return self.client.spawn_native(self._commit)
+        try:
+            return self.client.spawn_native(self._commit)
+        except ConnectionClosedError as error:
+            result = self.client.handler.async_result()
+            result.set_exception(error)
+            return result
 
     def commit(self) -> list[Any]:
         """Commits; the results of the operations, or the errors of those of a transaction that failed.
@@ -93,8 +100,13 @@ class TransactionRequest:
         if not self.operations:
             return []
         transaction = self._begin()
-        for operation in self.operations:
-            getattr(transaction, operation.method)(*operation.args)
+        for index, operation in enumerate(self.operations):
+            try:
+                getattr(transaction, operation.method)(*operation.args)
+            except ValueError as error:  # what a server would refuse; it fails in a server's way
+                behind = len(self.operations) - index - 1
+                refused = bad_arguments(error)
+                return [*[RolledBackError()] * index, refused, *[RuntimeInconsistency()] * behind]
         results: list[Any] = await transaction.commit()
         return results
 

@@ -7,49 +7,53 @@ one that takes more than one request runs as the native coroutine in the client'
 from __future__ import annotations
 
 import logging
+import re
 import threading
 import warnings
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import trio
 
 from .._client import ZooKeeper, core_of, requests_of
-from .._hosts import parse_hosts
 from .._open import open_zookeeper
 from .._pending import Request
-from ..paths import Chroot, is_valid
+from ..paths import Chroot
+from . import _reexports
+from ._arguments import AclArgument, bad_arguments, check_acls, check_bool, znode_path
+from ._lending import LendingTransport
 from ._lifecycle import Lifecycle
-from ._options import make_retry, make_tls, take_auth, take_old_arguments
+from ._options import make_retry, take_auth, take_old_arguments
 from ._private import PrivateAttributes
 from ._recipes import RecipeFactories
+from ._reexports import *  # noqa: F403  programs import these names from here
+from ._sasl import mechanism_of
+from ._tls import make_tls
 from ._transaction import TransactionRequest
-from .exceptions import ConfigurationError, ConnectionClosedError, InvalidACLError, KazooException
+from ._watchers import ProgramWatch, Watch
+from .exceptions import (
+    ConfigurationError,
+    ConnectionClosedError,
+    ConnectionLoss,
+    InvalidACLError,
+    KazooException,
+)
 from .handlers.threading import SequentialThreadingHandler
 from .handlers.utils import AsyncResult
+from .hosts import read_hosts
+from .protocol.connection import ConnectionHandler
 from .protocol.paths import absolute
-from .protocol.states import Callback, EventType, KazooState, KeeperState, WatchedEvent, ZnodeStat
-from .retry import KazooRetry
-from .security import ACL, OPEN_ACL_UNSAFE
+from .protocol.states import KeeperState, ZnodeStat
+from .security import ACL
 
 T = TypeVar("T")
-Watch = Callable[[WatchedEvent], Any]
-AclArgument = list[ACL] | tuple[ACL, ...] | None
 
 CLOSED_STATES = (KeeperState.EXPIRED_SESSION, KeeperState.AUTH_FAILED, KeeperState.CLOSED)
 ENVI_VERSION_KEY = "zookeeper.version"
+ENVI_VERSION = re.compile(r"(\d+(?:\.\d+)+)")
+"""A release in the answer to `envi`: at least two numbers."""
 
 log = logging.getLogger(__name__)
-
-
-class _Watch(NamedTuple):
-    """A program's watch as the native client calls it. Equal for the same callable, so that it is told once."""
-
-    handler: SequentialThreadingHandler
-    func: Watch
-
-    def __call__(self, event: WatchedEvent) -> None:
-        self.handler.callback_queue.put(lambda: self.func(event))
 
 
 class KazooClient(RecipeFactories, PrivateAttributes):
@@ -65,7 +69,8 @@ class KazooClient(RecipeFactories, PrivateAttributes):
         handler: a `SequentialThreadingHandler`; a new one if not given.
         default_acl: for znodes created without one.
         auth_data: (scheme, credential) pairs.
-        sasl_options: for a SASL mechanism, as kazoo takes them.
+        sasl_options: for a SASL mechanism, as kazoo takes them: "mechanism" is "DIGEST-MD5", with "username" and
+            "password", or "GSSAPI", with "service" and "principal" if need be.
         read_only: also take a server without a quorum.
         randomize_hosts: try servers in random order.
         connection_retry: its `deadline`, or `max_tries`, bounds how long a connection is looked for.
@@ -109,6 +114,7 @@ class KazooClient(RecipeFactories, PrivateAttributes):
         self._retry = make_retry("command_retry", command_retry, old, self.handler)
         self.auth_data: set[tuple[str, str]]
         self.auth_data, self.sasl_options = take_auth(auth_data, sasl_options)
+        mechanism_of(self.sasl_options)
         self.default_acl = default_acl
         self.read_only = bool(read_only)
         self.randomize_hosts = randomize_hosts
@@ -123,17 +129,20 @@ class KazooClient(RecipeFactories, PrivateAttributes):
             raise ConfigurationError("check_hostname needs verify_certs")
         self._resume = client_id or None
         self._timeout = timeout
-        self.chroot = ""
         self.hosts: list[tuple[str, int]] = []
-        self._take_hosts(hosts)
+        self.chroot = self._take_hosts(hosts) or ""
         self.lifecycle = Lifecycle(self.handler, self.logger)
+        self._connection = ConnectionHandler(self, self._conn_retry.copy(), self.logger, self.sasl_options)
         super().__init__(self)
 
-    def _take_hosts(self, hosts: str | list[str]) -> None:
-        endpoints, chroot = parse_hosts(hosts if isinstance(hosts, str) else [entry.strip() for entry in hosts])
+    def _take_hosts(self, hosts: str | list[str], chroot: str | None = None) -> str | None:
+        """Takes over the servers, and returns the chroot that stands beside them, which must be `chroot` if given."""
+        endpoints, found = read_hosts(hosts)
+        if chroot is not None and found is not None and found != chroot:
+            raise ConfigurationError(f"hosts {hosts!r} name the chroot {found!r}, this client has {chroot!r}")
         self._endpoints = [str(endpoint) for endpoint in endpoints]
         self.hosts = [(endpoint.host, endpoint.port) for endpoint in endpoints]
-        self.chroot = chroot or ""
+        return found
 
     # -- life
 
@@ -144,8 +153,14 @@ class KazooClient(RecipeFactories, PrivateAttributes):
             KazooTimeoutError: no session within `timeout` seconds; the client is stopped again.
             AuthFailedError: a server refused the credentials.
         """
-        self.start_async()
-        self.lifecycle.settled.wait(timeout)
+        was_running = self.lifecycle.running
+        try:
+            self.start_async()
+            self.lifecycle.settled.wait(timeout)
+        except BaseException:  # an interrupt: who was stopped before is stopped again
+            if not was_running:
+                self.stop()
+            raise
         if not self.connected:
             try:
                 self.lifecycle.check_usable()
@@ -171,8 +186,6 @@ class KazooClient(RecipeFactories, PrivateAttributes):
             verify_certs=self.verify_certs,
             check_hostname=self.check_hostname,
         )
-        if self.sasl_options is not None:
-            raise ConfigurationError("sasl_options: SASL is not supported yet")
         resume, self._resume = self._resume, None
         async with open_zookeeper(
             self._endpoints,
@@ -183,10 +196,13 @@ class KazooClient(RecipeFactories, PrivateAttributes):
             give_up_after=self._conn_retry.deadline,
             read_only=self.read_only,
             auth=sorted(self.auth_data),
+            sasl=mechanism_of(self.sasl_options),
             tls=tls,
+            transport=LendingTransport() if tls is None else None,
             randomize_hosts=self.randomize_hosts,
         ) as zk:
             opened(zk)
+            self._connection.opened()
             await stop.wait()
 
     def stop(self) -> None:
@@ -266,12 +282,7 @@ class KazooClient(RecipeFactories, PrivateAttributes):
         Raises:
             ConfigurationError: another chroot.
         """
-        before = self.chroot
-        endpoints, chroot = parse_hosts(hosts if isinstance(hosts, str) else [entry.strip() for entry in hosts])
-        if chroot is not None and chroot != before:
-            raise ConfigurationError(f"hosts {hosts!r} name the chroot {chroot!r}, this client has {before!r}")
-        self._endpoints = [str(endpoint) for endpoint in endpoints]
-        self.hosts = [(endpoint.host, endpoint.port) for endpoint in endpoints]
+        self._take_hosts(hosts, self.chroot)
         if randomize_hosts is not None:
             self.randomize_hosts = randomize_hosts
         native = self.lifecycle.native
@@ -291,7 +302,9 @@ class KazooClient(RecipeFactories, PrivateAttributes):
         if native is None:
             raise ConnectionClosedError("the client is not started")
         if native.chroot != self.chroot:
-            native = self.lifecycle.native = ZooKeeper(core_of(native), Chroot(self.chroot))
+            chroot = Chroot(absolute("", self.chroot))
+            if native.chroot != chroot.prefix:
+                native = self.lifecycle.native = ZooKeeper(core_of(native), chroot)
         return native
 
     def spawn_native(self, function: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> AsyncResult:
@@ -307,23 +320,38 @@ class KazooClient(RecipeFactories, PrivateAttributes):
         return self.lifecycle.running_loop().call(function, *args, **kwargs)
 
     def _send(self, build: Callable[[Any], Request]) -> AsyncResult:
-        """Sends one request, built here so that a wrong argument raises here; a client that is not started is told by
-        the result, as kazoo does.
+        """Sends one request, built here so that an argument of a wrong type raises here; a client that is not started,
+        and what a server would refuse, is told by the result, as kazoo does.
         """
         try:
             loop = self.lifecycle.running_loop()
+            request = build(requests_of(self.native))
         except ConnectionClosedError as error:
-            result = AsyncResult(self.handler)
-            result.set_exception(error)
-            return result
-        return loop.submit(build(requests_of(self.native)))
+            return self._refused(error)
+        except ValueError as error:
+            return self._refused(bad_arguments(error))
+        return self._by_call(request) if self._is_call_overridden() else loop.submit(request)
 
-    def _watch(self, watch: Watch | None) -> _Watch | None:
+    def _run(self, function: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> AsyncResult:
+        """As `_send`, for what takes more than one request."""
+
+        async def run() -> Any:
+            try:
+                return await function(*args, **kwargs)
+            except ValueError as error:
+                raise bad_arguments(error) from error
+
+        try:
+            return self._by_call(run) if self._is_call_overridden() else self.spawn_native(run)
+        except ConnectionClosedError as error:
+            return self._refused(error)
+
+    def _watch(self, watch: Watch | None) -> ProgramWatch | None:
         if watch is None:
             return None
         if not callable(watch):
             raise TypeError(f"watch must be callable, not {watch!r}")
-        return _Watch(self.handler, watch)
+        return ProgramWatch(self.handler, watch)
 
     def retry(self, func: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Calls a function again after lost connections, by `command_retry`."""
@@ -333,7 +361,7 @@ class KazooClient(RecipeFactories, PrivateAttributes):
 
     def get_async(self, path: str, watch: Watch | None = None) -> AsyncResult:
         """As `get`, without waiting."""
-        path, watcher = _absolute(path), self._watch(watch)
+        path, watcher = znode_path(path), self._watch(watch)
         return self._send(lambda requests: requests.get(path, watcher))
 
     def get(self, path: str, watch: Watch | None = None) -> tuple[bytes | None, ZnodeStat]:
@@ -343,7 +371,7 @@ class KazooClient(RecipeFactories, PrivateAttributes):
 
     def exists_async(self, path: str, watch: Watch | None = None) -> AsyncResult:
         """As `exists`, without waiting."""
-        path, watcher = _absolute(path), self._watch(watch)
+        path, watcher = znode_path(path), self._watch(watch)
         return self._send(lambda requests: requests.exists(path, watcher))
 
     def exists(self, path: str, watch: Watch | None = None) -> ZnodeStat | None:
@@ -353,8 +381,8 @@ class KazooClient(RecipeFactories, PrivateAttributes):
 
     def get_children_async(self, path: str, watch: Watch | None = None, include_data: bool = False) -> AsyncResult:
         """As `get_children`, without waiting."""
-        path, watcher = _absolute(path), self._watch(watch)
-        _check_bool("include_data", include_data)
+        path, watcher = znode_path(path), self._watch(watch)
+        check_bool("include_data", include_data)
         return self._send(lambda requests: requests.get_children(path, watcher, include_data))
 
     def get_children(self, path: str, watch: Watch | None = None, include_data: bool = False) -> Any:
@@ -363,7 +391,7 @@ class KazooClient(RecipeFactories, PrivateAttributes):
 
     def get_acls_async(self, path: str) -> AsyncResult:
         """As `get_acls`, without waiting."""
-        path = _absolute(path)
+        path = znode_path(path)
         return self._send(lambda requests: requests.get_acls(path))
 
     def get_acls(self, path: str) -> tuple[list[ACL], ZnodeStat]:
@@ -373,7 +401,7 @@ class KazooClient(RecipeFactories, PrivateAttributes):
 
     def set_acls_async(self, path: str, acls: Iterable[ACL], version: int = -1) -> AsyncResult:
         """As `set_acls`, without waiting."""
-        path, acls = _absolute(path), _check_acls("acls", acls)
+        path, acls = znode_path(path), check_acls("acls", acls)
         if not acls:
             return self._refused(InvalidACLError("the ACL is empty", path=path))
         return self._send(lambda requests: requests.set_acls(path, acls, version))
@@ -385,7 +413,7 @@ class KazooClient(RecipeFactories, PrivateAttributes):
 
     def set_async(self, path: str, value: bytes | None, version: int = -1) -> AsyncResult:
         """As `set`, without waiting."""
-        path = _absolute(path)
+        path = znode_path(path)
         return self._send(lambda requests: requests.set(path, value, version))
 
     def set(self, path: str, value: bytes | None, version: int = -1) -> ZnodeStat:
@@ -405,15 +433,15 @@ class KazooClient(RecipeFactories, PrivateAttributes):
     ) -> AsyncResult:
         """As `create`, without waiting."""
         for name, flag in (("ephemeral", ephemeral), ("sequence", sequence), ("makepath", makepath)):
-            _check_bool(name, flag)
-        _check_bool("include_data", include_data)
-        path = _absolute(path, trailing=sequence)
-        entries = _check_acls("acl", acl if acl is not None else self.default_acl)
+            check_bool(name, flag)
+        check_bool("include_data", include_data)
+        path = znode_path(path, trailing=sequence)
+        entries = check_acls("acl", acl if acl is not None else self.default_acl)
         if entries == [] and acl is not None:
             return self._refused(InvalidACLError("the ACL is empty", path=path))
         args = (path, value, entries or None, ephemeral, sequence)
         if makepath:
-            return self.spawn_native(self.native.create, *args, makepath=True, include_data=include_data)
+            return self._run(self._create_tree, *args, include_data=include_data)
         return self._send(lambda requests: requests.create(*args, include_data))
 
     def create(
@@ -435,8 +463,8 @@ class KazooClient(RecipeFactories, PrivateAttributes):
 
     def ensure_path_async(self, path: str, acl: AclArgument = None) -> AsyncResult:
         """As `ensure_path`, without waiting."""
-        entries = _check_acls("acl", acl or self.default_acl)
-        return self.spawn_native(self.native.ensure_path, _absolute(path), entries or None)
+        entries = check_acls("acl", acl or self.default_acl)
+        return self._run(self._ensure_path, znode_path(path), entries or None)
 
     def ensure_path(self, path: str, acl: AclArgument = None) -> bool | str:
         """Creates the path and all that is missing above it; True if it was there already, else the path."""
@@ -445,15 +473,23 @@ class KazooClient(RecipeFactories, PrivateAttributes):
 
     def delete_async(self, path: str, version: int = -1) -> AsyncResult:
         """As `delete`, without waiting, and of one znode only."""
-        path = _absolute(path)
+        path = znode_path(path)
         return self._send(lambda requests: requests.delete(path, version))
 
     def delete(self, path: str, version: int = -1, recursive: bool = False) -> bool | None:
         """Deletes a znode, with `recursive` everything below it first. Raises `NoNodeError`, `NotEmptyError`."""
-        _check_bool("recursive", recursive)
+        check_bool("recursive", recursive)
         if not recursive:
             return bool(self.delete_async(path, version).get())
-        return self.call_native(self._delete_tree, _absolute(path))
+        result: bool | None = self._run(self._delete_tree, znode_path(path)).get()
+        return result
+
+    async def _create_tree(self, *args: Any, include_data: bool) -> Any:
+        native: Any = self.native
+        return await native.create(*args, makepath=True, include_data=include_data)
+
+    async def _ensure_path(self, path: str, acl: list[ACL] | None) -> bool | str:
+        return await self.native.ensure_path(path, acl)
 
     async def _delete_tree(self, path: str) -> bool | None:
         # kazoo tells a tree that was not there, by True, from one that it has deleted.
@@ -464,7 +500,7 @@ class KazooClient(RecipeFactories, PrivateAttributes):
 
     def sync_async(self, path: str) -> AsyncResult:
         """As `sync`, without waiting."""
-        path = _absolute(path)
+        path = znode_path(path)
         return self._send(lambda requests: requests.sync(path))
 
     def sync(self, path: str) -> str:
@@ -483,10 +519,17 @@ class KazooClient(RecipeFactories, PrivateAttributes):
             self.auth_data.add((scheme, credential))
             return taken
 
-        return self.spawn_native(add_auth)
+        if not self.lifecycle.running:
+            self.auth_data.add((scheme, credential))  # for the next start
+        return self._run(add_auth)
 
     def add_auth(self, scheme: str, credential: str) -> bool:
-        """Authenticates this connection and all later ones. Raises `AuthFailedError`; then the pair is not kept."""
+        """Authenticates this connection and all later ones.
+
+        Raises:
+            AuthFailedError: a server refused the pair, which is not kept.
+            ConnectionClosedError: the client is not started; the pair is for its next start.
+        """
         return bool(self.add_auth_async(scheme, credential).get())
 
     def reconfig_async(
@@ -507,7 +550,13 @@ class KazooClient(RecipeFactories, PrivateAttributes):
         return TransactionRequest(self)
 
     def command(self, cmd: bytes = b"ruok") -> str:
-        """Sends a four-letter word to the present server; the whole answer, also under TLS."""
+        """Sends a four-letter word to the present server; the whole answer, also under TLS.
+
+        Raises:
+            ConnectionLoss: there is none.
+        """
+        if not self.connected:
+            raise ConnectionLoss(f"not connected, {cmd!r} cannot be asked")
         return self.call_native(self.native.command, cmd)
 
     def server_version(self, retries: int = 3) -> tuple[int, ...]:
@@ -521,14 +570,14 @@ class KazooClient(RecipeFactories, PrivateAttributes):
             answer = self.command(b"envi")
             for line in answer.splitlines():
                 key, _, value = line.partition("=")
-                number = value.partition("-")[0]
-                if key == ENVI_VERSION_KEY and number.replace(".", "").isdigit():
-                    return tuple(int(part) for part in number.split("."))
+                number = ENVI_VERSION.match(value)
+                if key == ENVI_VERSION_KEY and number is not None:
+                    return tuple(int(part) for part in number[1].split("."))
         raise KazooException(f"the server's answer to 'envi' names no version: {answer[:200]!r}")
 
     def unchroot(self, path: str) -> str:
         """A server's path without this client's chroot; one outside of it comes back unchanged."""
-        return Chroot(self.chroot).relative(path)
+        return Chroot(absolute("", self.chroot)).relative(path)
 
     def _refused(self, error: KazooException) -> AsyncResult:
         result = AsyncResult(self.handler)
@@ -536,38 +585,5 @@ class KazooClient(RecipeFactories, PrivateAttributes):
         return result
 
 
-def _absolute(path: str, *, trailing: bool = False) -> str:
-    """The path as the native client takes it: absolute, and normal."""
-    if not isinstance(path, str):
-        raise TypeError(f"path must be a str, not {path!r}")
-    return path if is_valid(path) else absolute("", path, trailing=trailing)
-
-
-def _check_bool(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be a bool, not {value!r}")
-
-
-def _check_acls(name: str, acl: Iterable[ACL] | None) -> list[ACL]:
-    if acl is None:
-        return []
-    if isinstance(acl, ACL) or not isinstance(acl, (tuple, list)):
-        raise TypeError(f"{name} must be a list or tuple of ACL, not {acl!r}")
-    return list(acl)
-
-
-# Programs import all of these from here.
-__all__ = [
-    "ACL",
-    "CLOSED_STATES",
-    "ENVI_VERSION_KEY",
-    "OPEN_ACL_UNSAFE",
-    "Callback",
-    "EventType",
-    "KazooClient",
-    "KazooRetry",
-    "KazooState",
-    "KeeperState",
-    "TransactionRequest",
-    "WatchedEvent",
-]
+__all__: list[str] = ["CLOSED_STATES", "ENVI_VERSION", "ENVI_VERSION_KEY", "KazooClient", "TransactionRequest"]
+__all__ += _reexports.__all__

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..errors import (
-    EXCEPTIONS,
+    EXCEPTIONS as _CLASSES,
     APIError,
     AuthFailedError,
     BadArgumentsError,
@@ -43,6 +43,16 @@ from ..errors import (
     UnknownSessionError,
     ZookeeperError,
 )
+
+
+class _Codes(dict[int, type[ZookeeperError]]):
+    """Exceptions by their codes. A code that nobody knows raises `RuntimeError`, as kazoo's map does."""
+
+    def __missing__(self, code: int) -> type[ZookeeperError]:
+        raise RuntimeError(f"no exception has the code {code}")
+
+
+EXCEPTIONS = _Codes(_CLASSES)
 
 
 class ZookeeperStoppedError(KazooException):

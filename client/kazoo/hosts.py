@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from .._hosts import parse_hosts
+from .._hosts import Endpoint, parse_hosts
+
+
+def read_hosts(hosts: str | Iterable[str]) -> tuple[list[Endpoint], str | None]:
+    """As `collect_hosts`, with the native client's endpoints."""
+    return parse_hosts(hosts if isinstance(hosts, str) else [entry.strip() for entry in hosts])
 
 
 def collect_hosts(hosts: str | Iterable[str]) -> tuple[list[tuple[str, int]], str | None]:
@@ -16,5 +21,5 @@ def collect_hosts(hosts: str | Iterable[str]) -> tuple[list[tuple[str, int]], st
     Raises:
         ConfigurationError: an entry that cannot be read (a `ValueError`, which is what kazoo raises).
     """
-    endpoints, chroot = parse_hosts(hosts if isinstance(hosts, str) else [entry.strip() for entry in hosts])
+    endpoints, chroot = read_hosts(hosts)
     return [(endpoint.host, endpoint.port) for endpoint in endpoints], chroot

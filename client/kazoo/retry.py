@@ -77,14 +77,20 @@ class KazooRetry:
         self.interrupt = interrupt
         self.ignore_expire = ignore_expire
         self.retry_exceptions = self.RETRY_EXCEPTIONS + (self.EXPIRED_EXCEPTIONS if ignore_expire else ())
+        self.reset()
 
     def reset(self) -> None:
-        """Nothing to do: every call counts from the beginning. kazoo's programs call it."""
+        """Counts from the beginning, as every call does by itself."""
+        # To look at only: where several threads share the object, these are one thread's.
+        self._attempts = 0
+        self._cur_delay = self.delay
+        self._cur_stoptime: float | None = None
 
     def copy(self) -> KazooRetry:
         """Another one with the same policy, of the same class."""
         same: KazooRetry = object.__new__(type(self))
         same.__dict__.update(self.__dict__)
+        same.reset()
         return same
 
     def __call__(self, func: Callable[..., T], *args: Any, **kwargs: Any) -> T:
@@ -95,10 +101,23 @@ class KazooRetry:
             InterruptedError: `interrupt` said so.
             Exception: what the function raised and is not to be tried again.
         """
+        self.reset()
+        if self.deadline is not None:
+            self._cur_stoptime = time.monotonic() + self.deadline
+        pauses = _Pauses(self.delay, self.backoff, self.max_delay, self.max_jitter)
+
+        def count(retry_state: tenacity.RetryCallState) -> None:
+            self._attempts = retry_state.attempt_number
+
+        def see_pause(_: tenacity.RetryCallState) -> None:
+            self._cur_delay = pauses.next
+
         retrying = tenacity.Retrying(
             sleep=self._sleep,
-            wait=_Pauses(self.delay, self.backoff, self.max_delay, self.max_jitter),
-            stop=_Limits(self.max_tries, self.deadline),
+            after=count,
+            before_sleep=see_pause,
+            wait=pauses,
+            stop=_Limits(self.max_tries, self._cur_stoptime),
             retry=tenacity.retry_if_exception(self._is_retryable),
             retry_error_callback=_give_up,
         )
@@ -124,21 +143,21 @@ class _Pauses(wait_base):
     """A pause grows from the one before it, jitter included, as kazoo's does."""
 
     def __init__(self, delay: float, backoff: float, longest: float, jitter: float) -> None:
-        self._next = delay
+        self.next = delay
         self._backoff = backoff
         self._longest = longest
         self._jitter = jitter
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> float:
-        pause = self._next * random.uniform(1 - self._jitter, 1 + self._jitter)
-        self._next = min(pause * self._backoff, self._longest)
+        pause = self.next * random.uniform(1 - self._jitter, 1 + self._jitter)
+        self.next = min(pause * self._backoff, self._longest)
         return pause
 
 
 class _Limits(stop_base):
-    def __init__(self, max_tries: int | None, deadline: float | None) -> None:
+    def __init__(self, max_tries: int | None, ends: float | None) -> None:
         self._max_tries = max_tries
-        self._ends = None if deadline is None else time.monotonic() + deadline
+        self._ends = ends
 
     def __call__(self, retry_state: tenacity.RetryCallState) -> bool:
         if retry_state.attempt_number == self._max_tries:

@@ -16,7 +16,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..protocol.states import Callback
-from .utils import AsyncResult, KazooTimeoutError, create_socket_pair, selector_select
+from .utils import (
+    AsyncResult,
+    KazooTimeoutError,
+    create_socket_pair,
+    create_tcp_connection,
+    create_tcp_socket,
+    selector_select,
+)
 
 __all__ = ["AsyncResult", "KazooTimeoutError", "SequentialThreadingHandler"]
 
@@ -101,17 +108,14 @@ class SequentialThreadingHandler:
     timeout_exception = KazooTimeoutError
     queue_impl = queue.Queue
     queue_empty = queue.Empty
+    # The very function: a program's KazooRetry(sleep_func=time.sleep) must be found to be in keeping with it.
+    sleep_func = staticmethod(time.sleep)
 
     def __init__(self) -> None:
         self.callback_queue = CallQueue("terzetto-kazoo-callbacks")
         self.completion_queue = CallQueue("terzetto-kazoo-completions")
         self._running = False
         self._lock = threading.Lock()
-
-    @staticmethod
-    def sleep_func(wait: float) -> None:
-        """Sleeps for some seconds."""
-        time.sleep(wait)
 
     @property
     def running(self) -> bool:
@@ -143,15 +147,17 @@ class SequentialThreadingHandler:
 
     def socket(self) -> sockets.socket:
         """A TCP socket."""
-        return sockets.socket(sockets.AF_INET, sockets.SOCK_STREAM)
+        made: sockets.socket = create_tcp_socket(sockets)
+        return made
 
     def create_connection(self, *args: Any, **kwargs: Any) -> sockets.socket:
-        """See `socket.create_connection`."""
-        return sockets.create_connection(*args, **kwargs)
+        """See `create_tcp_connection`."""
+        connected: sockets.socket = create_tcp_connection(sockets, *args, **kwargs)
+        return connected
 
     def create_socket_pair(self) -> tuple[sockets.socket, sockets.socket]:
         """Two connected sockets."""
-        return create_socket_pair()
+        return create_socket_pair(sockets)
 
     def event_object(self) -> threading.Event:
         """An event."""

@@ -7,15 +7,22 @@ from __future__ import annotations
 
 import functools
 import select
+import selectors
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from .._tls import make_tls
 
 if TYPE_CHECKING:
     from .threading import SequentialThreadingHandler
 
 T = TypeVar("T")
+
+HAS_FNCTL = True
+"""Whether sockets can be told not to be inherited; Python does so by itself."""
 
 
 class KazooTimeoutError(Exception):
@@ -30,13 +37,15 @@ class AsyncResult:
         exception: the error of a call that failed, else `None`.
     """
 
-    __slots__ = ("_callbacks", "_done", "_handler", "_waiters", "abandon", "exception", "value")
+    __slots__ = ("_callbacks", "_done", "_handler", "_waiters", "abandon", "exception", "fetch", "value")
 
     def __init__(self, handler: SequentialThreadingHandler | None = None) -> None:
         self.value: Any = None
         self.exception: BaseException | None = None
         self.abandon: Callable[[], None] | None = None
         """Called when a thread that waited for the outcome was interrupted (KeyboardInterrupt)."""
+        self.fetch: Callable[[float | None], None] | None = None
+        """Called once by a thread that is about to wait, with its timeout: it may get the outcome by itself."""
         self._handler = handler
         self._done = False
         self._callbacks: list[Callable[[AsyncResult], Any]] = []
@@ -71,7 +80,7 @@ class AsyncResult:
 
     def _finish(self) -> None:
         self._done = True
-        self.abandon = None
+        self.abandon = self.fetch = None
         while self._waiters:
             self._waiters.pop().release()
         # Behind `_done`: a callback that is linked from here on is called by its `rawlink`.
@@ -89,6 +98,10 @@ class AsyncResult:
         """Waits for the outcome for at most `timeout` seconds; tells whether it is there."""
         if self._done:
             return True
+        if self.fetch is not None:
+            timeout = self._try_fetch(timeout)
+            if self.ready():
+                return True
         waiter = threading.Lock()
         waiter.acquire()
         self._waiters.append(waiter)
@@ -98,14 +111,29 @@ class AsyncResult:
         try:
             waiter.acquire(timeout=-1 if timeout is None else max(0.0, min(timeout, threading.TIMEOUT_MAX)))
         except BaseException:
-            abandon = self.abandon
-            if abandon is not None and not self.ready():
-                abandon()
+            self._interrupted()
             raise
         finally:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
         return self.ready()
+
+    def _try_fetch(self, timeout: float | None) -> float | None:
+        """Returns what is left of the timeout."""
+        fetch, self.fetch = self.fetch, None
+        began = time.monotonic()
+        try:
+            if fetch is not None:
+                fetch(timeout)
+        except BaseException:
+            self._interrupted()
+            raise
+        return None if timeout is None else timeout - (time.monotonic() - began)
+
+    def _interrupted(self) -> None:
+        abandon = self.abandon
+        if abandon is not None and not self.ready():
+            abandon()
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:
         """The result.
@@ -190,9 +218,13 @@ def fileobj_to_fd(fileobj: Any) -> int:
 
 
 def selector_select(
-    rlist: Iterable[Any], wlist: Iterable[Any], xlist: Iterable[Any], timeout: float | None = None
+    rlist: Iterable[Any],
+    wlist: Iterable[Any],
+    xlist: Iterable[Any],
+    timeout: float | None = None,
+    selectors_module: Any = selectors,
 ) -> tuple[list[Any], list[Any], list[Any]]:
-    """`select.select` without its limit on the number of a descriptor."""
+    """`select.select` without its limit on the number of a descriptor. The module is kazoo's and means nothing here."""
     objects: dict[int, Any] = {}
     poll = select.poll()
     wanted: dict[int, int] = {}
@@ -213,7 +245,73 @@ def selector_select(
     return found
 
 
-def create_socket_pair(module: Any = socket, port: int = 0) -> tuple[socket.socket, socket.socket]:
+def create_tcp_socket(module: Any) -> Any:
+    """A TCP socket of a module like `socket`, as the ones of `create_tcp_connection` are set up."""
+    sock = module.socket(module.AF_INET, module.SOCK_STREAM)
+    _set_default_tcpsock_options(module, sock)
+    return sock
+
+
+def _set_default_tcpsock_options(module: Any, sock: Any) -> Any:
+    sock.setsockopt(module.IPPROTO_TCP, module.TCP_NODELAY, 1)
+    return sock
+
+
+def create_tcp_connection(
+    module: Any,
+    address: tuple[str, int],
+    hostname: str | None = None,
+    timeout: float | None = None,
+    use_ssl: bool = False,
+    ca: str | None = None,
+    certfile: str | None = None,
+    keyfile: str | None = None,
+    keyfile_password: str | None = None,
+    verify_certs: bool = True,
+    check_hostname: bool = False,
+    options: int | None = None,
+    ciphers: str | None = None,
+) -> Any:
+    """A connected socket, for programs that talk to a server themselves. The client does not use it.
+
+    Args:
+        module: like `socket`.
+        address: host and port.
+        hostname: what the server's certificate must be for; the address's host if not given.
+        timeout: seconds for all of it, and of the socket.
+        use_ssl, ca, certfile, keyfile, keyfile_password, verify_certs, check_hostname: TLS, as for the client.
+        options, ciphers: of the TLS context.
+
+    Raises:
+        OSError: not connected, in time.
+        ConfigurationError: arguments contradict each other (a `ValueError`).
+    """
+    ends = None if timeout is None else time.time() + timeout
+    context = make_tls(
+        use_ssl=use_ssl,
+        ca=ca,
+        certfile=certfile,
+        keyfile=keyfile,
+        keyfile_password=keyfile_password,
+        verify_certs=verify_certs,
+        check_hostname=check_hostname,
+        ciphers=ciphers,
+        options=options,
+    )
+    left = None if ends is None else ends - time.time()
+    # 0 would make it a socket that does not block.
+    if left is not None and left <= 0:
+        raise TimeoutError(f"no time is left to connect to {address}")
+    sock = module.create_connection(address, left)
+    try:
+        _set_default_tcpsock_options(module, sock)
+        return sock if context is None else context.wrap_socket(sock, server_hostname=hostname or address[0])
+    except BaseException:
+        sock.close()
+        raise
+
+
+def create_socket_pair(module: Any, port: int = 0) -> tuple[socket.socket, socket.socket]:
     """Two connected non-blocking sockets. The arguments are kazoo's and mean nothing here."""
     first, second = socket.socketpair()
     first.setblocking(False)

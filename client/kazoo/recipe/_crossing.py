@@ -41,6 +41,11 @@ class Crossing(Generic[NativeT]):
         lifecycle = self._client.lifecycle
         return self._native if lifecycle.running and lifecycle.native is self._zk else None
 
+    @property
+    def is_made(self) -> bool:
+        """Whether it was used on this start of the client; the first use makes sure of what it needs."""
+        return self.present is not None
+
     def native(self) -> NativeT:
         """The native recipe on the present native client. In the loop only."""
         zk = self._client.native

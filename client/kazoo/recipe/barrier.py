@@ -34,7 +34,9 @@ class Barrier:
         return self._native.call(lambda barrier: barrier.remove())
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Waits until it is away. False: it stood for all of `timeout` seconds."""
+        """Waits until it is away. False: it stood for all of `timeout` seconds; with 0, it stands now."""
+        if timeout is not None and timeout <= 0:
+            return self.client.exists(self.path) is None
         return self._native.call(lambda barrier: barrier.wait(timeout))
 
 
@@ -59,6 +61,23 @@ class DoubleBarrier:
         """Entered, and not left."""
         native = self._native.present
         return native is not None and native.participating
+
+    @property
+    def assured_path(self) -> bool:
+        """Whether this object was used on this start of the client, which makes sure of its path."""
+        return self._native.is_made
+
+    @property
+    def node_name(self) -> str | None:
+        """Name of our znode, `None` before `enter` and behind `leave`."""
+        native = self._native.present
+        return None if native is None else native._name or None  # pyright: ignore[reportPrivateUsage]
+
+    @property
+    def create_path(self) -> str | None:
+        """As `node_name`, with the path before it."""
+        name = self.node_name
+        return None if name is None else f"{self.path}/{name}"
 
     def enter(self) -> None:
         """Waits until `num_clients` members have entered.

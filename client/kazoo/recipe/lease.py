@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from terzetto import recipes
+from terzetto.recipes.lease import utcnow
 
 from ..exceptions import CancelledError
 
 if TYPE_CHECKING:
     from ..client import KazooClient
-
-
-def _utcnow() -> datetime:
-    """The time in kazoo's form: UTC without saying so."""
-    return datetime.now(timezone.utc).replace(tzinfo=None)
 
 
 class NonBlockingLease:
@@ -41,7 +37,7 @@ class NonBlockingLease:
         path: str,
         duration: timedelta,
         identifier: str | None = None,
-        utcnow: Callable[[], datetime] = _utcnow,
+        utcnow: Callable[[], datetime] = utcnow,
     ) -> None:
         self.client = client
         self.identifier = identifier or socket.gethostname()
@@ -76,7 +72,7 @@ class MultiNonBlockingLease:
         path: str,
         duration: timedelta,
         identifier: str | None = None,
-        utcnow: Callable[[], datetime] = _utcnow,
+        utcnow: Callable[[], datetime] = utcnow,
     ) -> None:
         self.client = client
         self.identifier = identifier or socket.gethostname()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NativeLock = recipes.Lock | recipes.ReadLock | recipes.WriteLock
+T = TypeVar("T")
 NativeT = TypeVar("NativeT", bound="NativeLock | recipes.Semaphore")
 
 
@@ -42,7 +43,7 @@ class _Owner(ABC, Generic[NativeT]):
         path: the recipe's path.
         data: the identifier, as bytes.
         cancelled: `cancel` was called, and no `acquire` has raised `CancelledError` for it yet.
-        wake_event: set by `cancel`.
+        wake_event: set by `cancel`, and when the connection changes its state while somebody waits.
     """
 
     def __init__(self, client: KazooClient, path: str, identifier: str | bytes | None) -> None:
@@ -84,11 +85,28 @@ class _Owner(ABC, Generic[NativeT]):
     @property
     def assured_path(self) -> bool:
         """Whether this object was used on this start of the client, which makes sure of its path."""
-        return self._native.present is not None
+        return self._native.is_made
 
     @abstractmethod
     def acquire(self, blocking: bool = True, timeout: float | None = None) -> bool:
         """Acquires it."""
+
+    def _take(
+        self,
+        acquire: Callable[[NativeT], Awaitable[T]],
+        give_back: Callable[[NativeT], Awaitable[object]],
+    ) -> T:
+        """See `Crossing.take`; changes of the connection's state set `wake_event` meanwhile."""
+        self.wake_event.clear()
+        lifecycle = self.client.lifecycle
+        lifecycle.watchers.add(self._state_changed)
+        try:
+            return self._native.take(acquire, give_back)
+        finally:
+            lifecycle.watchers.discard(self._state_changed)
+
+    def _state_changed(self, state: str) -> None:
+        self.wake_event.set()
 
     def release(self) -> bool:
         """Gives it up, and waits until a server has confirmed. False: it was not owned, or not any more."""
@@ -120,6 +138,8 @@ class _QueueLock(_Owner[NativeT], Generic[NativeT]):
     """What all locks share; see `Lock`."""
 
     _kind: ClassVar[Any]
+    _NODE_NAME: ClassVar[str]
+    _EXCLUDE_NAMES: ClassVar[list[str]]
 
     def __init__(
         self,
@@ -180,13 +200,27 @@ class _QueueLock(_Owner[NativeT], Generic[NativeT]):
                 raise
             return owned
 
-        self.wake_event.clear()
-        return self._native.take(acquire, give_back=lambda lock: lock.release())
+        return self._take(acquire, give_back=lambda lock: lock.release())
 
     def _check_cancelled(self) -> None:
         if self.cancelled:
             self.cancelled = False
             raise CancelledError(f"waiting for {self.path} was cancelled")
+
+    def _get_predecessor(self, node: str) -> str | None:
+        """Name of the znode for which this one of ours waits, `None` for none; of those that there are now."""
+        return self._native.call(lambda lock: self._predecessor(lock, node))
+
+    @staticmethod
+    async def _predecessor(lock: Any, node: str) -> str | None:
+        queue = lock._queue  # pyright: ignore[reportPrivateUsage]
+        before: str | None = None
+        for seat in queue.role.queue(await queue.names()):
+            if seat.name == node:
+                return before
+            if queue.role.blocks(seat.name):
+                before = seat.name
+        return None
 
     def contenders(self) -> list[str]:
         """Identifiers of those who own it or wait for it, in the order in which they came; "" for one without."""
@@ -215,18 +249,24 @@ class Lock(_QueueLock[recipes.Lock]):
     """
 
     _kind = recipes.Lock
+    _NODE_NAME = "__lock__"
+    _EXCLUDE_NAMES = ["__lock__"]  # noqa: RUF012  kazoo's, a list
 
 
 class ReadLock(_QueueLock[recipes.ReadLock]):
     """A reader's part of a lock for many readers or one writer. The arguments are `Lock`'s."""
 
     _kind = recipes.ReadLock
+    _NODE_NAME = "__rlock__"
+    _EXCLUDE_NAMES = ["__lock__"]  # noqa: RUF012  kazoo's, a list
 
 
 class WriteLock(_QueueLock[recipes.WriteLock]):
     """A writer's part of a lock for many readers or one writer. The arguments are `Lock`'s."""
 
     _kind = recipes.WriteLock
+    _NODE_NAME = "__lock__"
+    _EXCLUDE_NAMES = ["__lock__", "__rlock__"]  # noqa: RUF012  kazoo's, a list
 
 
 class Semaphore(_Owner[recipes.Semaphore]):
@@ -277,8 +317,7 @@ class Semaphore(_Owner[recipes.Semaphore]):
             return owned, owned
 
         self.cancelled = False
-        self.wake_event.clear()
-        return self._native.take(acquire, give_back=lambda semaphore: semaphore.release())[0]
+        return self._take(acquire, give_back=lambda semaphore: semaphore.release())[0]
 
     def lease_holders(self) -> list[str]:
         """Identifiers of the owners, in no order; "" for one without."""

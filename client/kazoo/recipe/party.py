@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 NativeParty = recipes.Party | recipes.ShallowParty
 
 
-class _Party:
+class BaseParty:
     """What both share; see `Party`."""
 
     def __init__(self, client: KazooClient, path: str, identifier: str | bytes | None = None) -> None:
@@ -42,6 +42,25 @@ class _Party:
         """Whether we are a member; after a lost session we become one again."""
         native = self._native.present
         return native is not None and native.participating
+
+    @property
+    def ensured_path(self) -> bool:
+        """Whether this object was used on this start of the client, which makes sure of its path."""
+        return self._native.is_made
+
+    @property
+    def create_path(self) -> str:
+        """Path of our znode, whether or not it is there. The client must be started."""
+
+        async def look(party: NativeParty) -> str:
+            return party._node  # pyright: ignore[reportPrivateUsage]
+
+        return self._native.call(look)
+
+    @property
+    def node(self) -> str:
+        """Name of our znode, whether or not it is there. The client must be started."""
+        return self.create_path.rpartition("/")[2]
 
     def join(self) -> None:
         """Becomes a member, fine if we are one."""
@@ -79,7 +98,7 @@ class _Party:
         return self._native.call(lambda party: party.count())
 
 
-class Party(_Party):
+class Party(BaseParty):
     """Who is there: `party.join()`, `list(party)`, `len(party)`, `party.leave()`.
 
     Args:
@@ -88,11 +107,13 @@ class Party(_Party):
         identifier: who we are.
     """
 
+    _NODE_NAME = "__party__"
+
     def _make(self, zk: ZooKeeper) -> recipes.Party:
         return recipes.Party(zk, self.path, self.data)
 
 
-class ShallowParty(_Party):
+class ShallowParty(BaseParty):
     """Members with their identifiers in their names, so that one request lists them. The arguments are `Party`'s."""
 
     def _make(self, zk: ZooKeeper) -> recipes.ShallowParty:

@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
 
 from terzetto import recipes
 
+from ..exceptions import ConnectionLoss, NoNodeError
 from ._crossing import Crossing
 
 if TYPE_CHECKING:
     from ..client import KazooClient
 
+ONE_LOOK = 5.0
+"""Bound for taking an item that was there a moment ago, in seconds."""
 
-class Queue:
+
+class BaseQueue(ABC):
+    """What both queues have.
+
+    Attributes:
+        client: the client.
+        path: the znode below which the queue stands.
+        structure_paths: the paths that it needs, which its first use makes sure of.
+    """
+
+    def __init__(self, client: KazooClient, path: str) -> None:
+        self.client = client
+        self.path = path
+        self.structure_paths: tuple[str, ...] = (path,)
+        self._native: Crossing[Any]
+
+    @property
+    def ensured_path(self) -> bool:
+        """Whether this object was used on this start of the client, which makes sure of its paths."""
+        return self._native.is_made
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """How many items there are."""
+
+
+class Queue(BaseQueue):
     """A queue whose items are taken out at once. Whoever takes an item and dies has lost it.
 
     Args:
@@ -20,10 +50,12 @@ class Queue:
         path: the znode below which the items stand; made when it is missing.
     """
 
+    prefix = "entry-"
+    """Of the items' znodes."""
+
     def __init__(self, client: KazooClient, path: str) -> None:
-        self.client = client
-        self.path = path
-        self._native = Crossing(client, lambda zk: recipes.Queue(zk, path))
+        super().__init__(client, path)
+        self._native: Crossing[recipes.Queue] = Crossing(client, lambda zk: recipes.Queue(zk, path))
 
     def __len__(self) -> int:
         """How many items there are."""
@@ -43,7 +75,7 @@ class Queue:
         self._native.call(lambda queue: queue.put(value, priority))
 
 
-class LockingQueue:
+class LockingQueue(BaseQueue):
     """A queue whose items are held first, and stay if their holder dies.
 
     Args:
@@ -51,10 +83,17 @@ class LockingQueue:
         path: the znode below which the queue stands; made when it is missing.
     """
 
+    lock = "/taken"
+    """Where the znodes of those who hold items stand, below the path."""
+    entries = "/entries"
+    """Where the items' znodes stand, below the path."""
+    entry = "entry"
+    """What the items' znodes are called."""
+
     def __init__(self, client: KazooClient, path: str) -> None:
-        self.client = client
-        self.path = path
-        self._native = Crossing(client, lambda zk: recipes.LockingQueue(zk, path))
+        super().__init__(client, path)
+        self.structure_paths = (path, path + self.lock, path + self.entries)
+        self._native: Crossing[recipes.LockingQueue] = Crossing(client, lambda zk: recipes.LockingQueue(zk, path))
 
     @property
     def id(self) -> bytes | None:
@@ -87,12 +126,28 @@ class LockingQueue:
         """Holds the first item that nobody holds; the same again, while this object holds one.
 
         Args:
-            timeout: seconds to wait for an item; `None` for no limit.
+            timeout: seconds to wait for an item; `None` for no limit; 0 takes one that is there.
 
         Returns:
             The item, `None` if there was none in time.
         """
-        return self._native.take(lambda queue: queue.get(timeout), give_back=lambda queue: queue.release())
+
+        async def get(queue: recipes.LockingQueue) -> bytes | None:
+            if timeout is None or timeout > 0:
+                return await queue.get(timeout)
+            # The native limit is for all of it, requests too.
+            return await queue.get(ONE_LOOK) if queue.processing_element or await self._has_free() else None
+
+        return self._native.take(get, give_back=lambda queue: queue.release())
+
+    async def _has_free(self) -> bool:
+        zk = self.client.native
+        try:
+            return bool(
+                set(await zk.get_children(self.path + self.entries)) - set(await zk.get_children(self.path + self.lock))
+            )
+        except (NoNodeError, ConnectionLoss):
+            return False  # what cannot be asked for at once is not there at once
 
     def holds_lock(self) -> bool:
         """Whether this object holds an item, as a quorum knows it."""

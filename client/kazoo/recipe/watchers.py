@@ -79,12 +79,13 @@ class _StandingWatch(ABC):
         What it raises at once is raised here, and nothing is watched; what it raises later is logged.
 
         Raises:
-            KazooException: there is one already, or it cannot be called.
+            KazooException: there is one already.
+            TypeError: it cannot be called.
         """
         if self._func is not None:
             raise KazooException("a watch calls one function; make another watch")
         if not callable(func):
-            raise KazooException(f"a watch calls a function, not {func!r}")
+            raise TypeError(f"a watch calls a function, not {func!r}")
         self._func = func
         if self._client.lifecycle.running:
             self._call_first()

@@ -30,7 +30,15 @@ LOSS_TIMEOUT = 5.0
 RETURN_TIMEOUT = 15.0
 """Bound for a client to be connected again after a loss, in seconds."""
 
-_cluster = ZookeeperCluster()
+_USERS = """
+Server {
+    org.apache.zookeeper.server.auth.DigestLoginModule required
+    user_super="super_secret"
+    user_jaasuser="jaas_password";
+};"""
+"""Who may log in by DIGEST-MD5, as in kazoo's cluster for tests of it."""
+
+_cluster = ZookeeperCluster(jaas_config=_USERS)
 atexit.register(_cluster.terminate)
 
 

@@ -9,9 +9,6 @@ import kazoo.client as theirs
 
 from terzetto.client.kazoo.client import KazooClient
 
-MISSING = {"SetPartitioner"}
-"""Those whose native recipe is not there yet."""
-
 
 def partials(client: Any) -> dict[str, Any]:
     attributes: dict[str, Any] = client.__dict__
@@ -22,8 +19,7 @@ def test_recipes_are_attached_as_in_kazoo() -> None:
     mine = KazooClient()
     expected = partials(theirs.KazooClient())
     made = partials(mine)
-    assert not MISSING & set(made)
-    assert set(made) | MISSING == set(expected)
+    assert set(made) == set(expected)
     for name, value in made.items():
         assert value.func.__name__ == expected[name].func.__name__ == name
         assert value.func.__module__ == f"terzetto.client.{expected[name].func.__module__}"

@@ -1,9 +1,12 @@
 """The retry policy: how often, how patiently, and what it gives up with."""
 
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import time
+from typing import Any
 
+import kazoo.retry as theirs
 import pytest
 
 from terzetto.client.kazoo import retry as retries
@@ -107,3 +110,26 @@ def test_a_copy_is_of_the_same_class_and_policy() -> None:
     same = original.copy()
     assert type(same) is Mine
     assert (same.max_tries, same.delay, same.retry_exceptions) == (7, 3, original.retry_exceptions)
+
+
+def test_what_it_has_counted_can_be_looked_at() -> None:
+    def do_not_sleep(wait: float) -> None:
+        pass
+
+    modules: list[Any] = [retries, theirs]
+    for module in modules:
+        failures: list[type[Exception]] = [module.ForceRetryError] * 2
+
+        def fail_twice(failures: list[type[Exception]] = failures) -> str:
+            if failures:
+                raise failures.pop()
+            return "done"
+
+        retry = module.KazooRetry(max_tries=10, delay=10, max_jitter=0, sleep_func=do_not_sleep, deadline=1000)
+        assert (retry._attempts, retry._cur_delay, retry._cur_stoptime) == (0, 10, None)
+        assert retry(fail_twice) == "done"
+        assert (retry._attempts, retry._cur_delay) == (2, 40)
+        assert retry._cur_stoptime > 0
+        assert retry.copy()._attempts == 0
+        retry.reset()
+        assert (retry._attempts, retry._cur_delay) == (0, 10)

@@ -9,6 +9,9 @@ import pytest
 
 from terzetto.client.kazoo._transaction import Operation
 from terzetto.client.kazoo.client import KazooClient
+from terzetto.client.kazoo.exceptions import ConnectionClosedError
+
+from .conftest import Connect
 
 
 def test_operations_are_collected_without_a_connection() -> None:
@@ -61,3 +64,25 @@ def test_a_block_that_raises_commits_nothing(client: KazooClient) -> None:
     with pytest.raises(KeyError):
         work()
     assert client.exists("/never") is None
+
+
+def test_a_path_that_no_server_takes_fails_as_on_a_server(client: KazooClient) -> None:
+    transaction = client.transaction()
+    transaction.create("/before")
+    transaction.create("/bad\x01")
+    transaction.create("/behind")
+    names = [type(result).__name__ for result in transaction.commit()]
+    assert names == ["RolledBackError", "BadArgumentsError", "RuntimeInconsistency"]
+    assert client.exists("/before") is None
+
+
+def test_a_client_that_is_stopped_is_told_by_the_result(connect: Connect) -> None:
+    client = connect()
+    transaction = client.transaction()
+    transaction.create("/late")
+    client.stop()
+    result = transaction.commit_async()
+    with pytest.raises(ConnectionClosedError):
+        result.get(timeout=10)
+    with pytest.raises(ConnectionClosedError), client.transaction() as empty:
+        empty.delete("/late")

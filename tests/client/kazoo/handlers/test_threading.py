@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from typing import Any
@@ -121,3 +122,14 @@ def test_the_primitives_are_those_of_threads() -> None:
     queue: Any = handler.queue_impl()  # pyright: ignore[reportUnknownVariableType]
     with pytest.raises(handler.queue_empty):
         queue.get_nowait()
+
+
+def test_sockets_are_those_of_the_system() -> None:
+    handler = SequentialThreadingHandler()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        with handler.create_connection(listening.getsockname(), timeout=BOUND) as connected:
+            assert connected.getpeername() == listening.getsockname()
+    first, second = handler.create_socket_pair()
+    with first, second:
+        first.send(b"x")
+        assert handler.select([second], [], [], BOUND)[0] == [second]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+import trustme
 
 from terzetto.client.kazoo.handlers.threading import SequentialThreadingHandler
 from terzetto.client.kazoo.handlers.utils import (
@@ -14,6 +19,8 @@ from terzetto.client.kazoo.handlers.utils import (
     KazooTimeoutError,
     capture_exceptions,
     create_socket_pair,
+    create_tcp_connection,
+    create_tcp_socket,
     fileobj_to_fd,
     selector_select,
     wrap,
@@ -168,7 +175,7 @@ def test_decorators_put_outcomes_into_results() -> None:
 
 
 def test_select_takes_sockets_and_descriptors() -> None:
-    first, second = create_socket_pair()
+    first, second = create_socket_pair(socket)
     with first, second:
         assert selector_select([second], [], [], 0) == ([], [], [])
         first.send(b"x")
@@ -178,3 +185,95 @@ def test_select_takes_sockets_and_descriptors() -> None:
         fileobj_to_fd(first)
     with socket.socket() as sock:
         assert fileobj_to_fd(sock) == sock.fileno()
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield listening
+
+
+def test_a_tcp_connection(listener: socket.socket) -> None:
+    with create_tcp_connection(socket, listener.getsockname(), timeout=5) as connected:
+        peer, _ = listener.accept()
+        with peer:
+            peer.sendall(b"hello")
+            assert connected.recv(5) == b"hello"
+        assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    with create_tcp_socket(socket) as alone:
+        assert alone.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        alone.connect(listener.getsockname())
+
+
+@pytest.mark.parametrize("timeout", [0, -1, 1e-9])
+def test_a_connection_for_which_no_time_is_left(listener: socket.socket, timeout: float) -> None:
+    with pytest.raises(OSError, match="no time is left"):
+        create_tcp_connection(socket, listener.getsockname(), timeout=timeout)
+
+
+def test_a_tls_connection(listener: socket.socket, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "authority.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate = tmp_path / "server.pem"
+    authority.issue_cert("zk.example").private_key_and_cert_chain_pem.write_to_path(certificate)
+    context.load_cert_chain(certificate)
+
+    def serve(count: int) -> None:
+        for _ in range(count):
+            peer, _ = listener.accept()
+            with contextlib.suppress(OSError), context.wrap_socket(peer, server_side=True) as secure:
+                secure.sendall(secure.recv(4))
+
+    server = threading.Thread(target=serve, args=(2,), daemon=True)
+    server.start()
+    options: dict[str, Any] = {"use_ssl": True, "ca": str(tmp_path / "authority.pem"), "timeout": 10}
+    address = listener.getsockname()
+    with create_tcp_connection(socket, address, hostname="zk.example", check_hostname=True, **options) as connected:
+        connected.sendall(b"ping")
+        assert connected.recv(4) == b"ping"
+    with pytest.raises(ssl.SSLCertVerificationError):
+        create_tcp_connection(socket, address, hostname="other.example", check_hostname=True, **options)
+    with pytest.raises(ValueError, match="check_hostname"):
+        create_tcp_connection(socket, address, check_hostname=True, verify_certs=False, **options)
+    server.join(10)
+    assert not server.is_alive()
+
+
+def test_who_is_about_to_wait_may_get_the_outcome_by_himself() -> None:
+    result = AsyncResult()
+    asked: list[float | None] = []
+
+    def fetch(timeout: float | None) -> None:
+        asked.append(timeout)
+        result.set("fetched")
+
+    result.fetch = fetch
+    assert result.get(timeout=5.0) == "fetched"
+    assert asked == [5.0]
+    assert result.fetch is None
+
+
+def test_a_fetch_that_brings_nothing_is_made_once_and_the_wait_goes_on() -> None:
+    result = AsyncResult()
+    asked: list[float | None] = []
+    result.fetch = asked.append
+    with pytest.raises(KazooTimeoutError):
+        result.get(timeout=0.01)
+    threading.Timer(0.01, result.set, ["late"]).start()
+    assert result.get(timeout=BOUND) == "late"
+    assert asked == [0.01]
+
+
+def test_an_interrupt_while_fetching_abandons_the_call() -> None:
+    result = AsyncResult()
+    abandoned: list[bool] = []
+
+    def fetch(_: float | None) -> None:
+        raise KeyboardInterrupt
+
+    result.fetch = fetch
+    result.abandon = lambda: abandoned.append(True)
+    with pytest.raises(KeyboardInterrupt):
+        result.get(timeout=BOUND)
+    assert abandoned == [True]

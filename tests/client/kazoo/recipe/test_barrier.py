@@ -55,3 +55,12 @@ def test_members_enter_and_leave_together(client: KazooClient, connect: Connect,
     assert now(first.participating) is False
     first.leave()
     assert client.get_children("/d") == []
+
+
+def test_a_barrier_is_looked_at_without_waiting(client: KazooClient) -> None:
+    barrier = client.Barrier("/looked-at")
+    assert barrier.wait(0) is True
+    barrier.create()
+    assert barrier.wait(timeout=0) is False
+    barrier.remove()
+    assert barrier.wait(0) is True

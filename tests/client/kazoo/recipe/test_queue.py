@@ -83,3 +83,17 @@ def test_a_lost_session_holds_nothing(client: KazooClient, ensemble: BlockingEns
     assert connect().LockingQueue("/q").get(timeout=BOUND) == b"a"
     assert not queue.holds_lock()
     assert not queue.consume()
+
+
+def test_what_is_there_is_taken_without_waiting(client: KazooClient, connect: Connect) -> None:
+    queue, other = client.LockingQueue("/polled"), connect().LockingQueue("/polled")
+    assert queue.get(0) is None
+    queue.put_all([b"1", b"2"])
+    assert queue.get(0) == b"1"
+    assert queue.get(0) == b"1"
+    other.client.sync("/polled")
+    assert other.get(timeout=0) == b"2"
+    assert client.LockingQueue("/polled").get(0) is None
+    assert queue.consume()
+    assert other.consume()
+    assert queue.get(0) is None

@@ -207,7 +207,7 @@ def test_a_watch_has_one_function(client: KazooClient) -> None:
     watch = client.DataWatch("/a", lambda data, stat: None)
     with pytest.raises(KazooException, match="one function"):
         watch(lambda data, stat: None)
-    with pytest.raises(KazooException, match="calls a function"):
+    with pytest.raises(TypeError, match="calls a function"):
         client.ChildrenWatch("/a", 5)  # type: ignore[arg-type]
     with pytest.warns(DeprecationWarning, match="no more arguments"):
         client.DataWatch("/a", None, True)
