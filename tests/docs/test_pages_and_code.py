@@ -47,6 +47,8 @@ _FIGURE = re.compile(r"(?<![\w/])(\d[\d,]*(?:\.\d+)?)(?:/(\d+))? ?(T|s|ms|bytes|
 
 # Numbers that bound nothing which a user could meet.
 _NO_BOUNDS = {
+    "_gssapi._NO_SECURITY_LAYER": "a bit",
+    "_gssapi._OFFER_SIZE": "the length of a field",
     "_handshake._PASSWD_SIZE": "the length of a field",
     "_handshake._RESPONSE_SIZE": "the length of a record",
     "_handshake._TIMEOUT_MAX_MS": "the range of an int32",
