@@ -18,7 +18,12 @@ from tests.interop.zookeeper import StartFailed
 from .building import BuildFailed
 from .choosing import Choice, choose
 from .contenders import Contender, DriverFailed, find_contenders
+from .gateway_report import gateway_sections, gateway_tables
+from .gateway_rounds import run_gateway_rounds
+from .gateway_workloads import GATEWAY_GOALS, SERVERS_BEHIND, GatewayWorkload
 from .machine import describe_machine, describe_server, describe_server_kinds
+from .recipe_contenders import recipe_contenders
+from .recipe_workloads import RECIPE_GOALS, RECIPE_WORKLOADS
 from .report import Page, client_sections, format_time, markdown_page, text_goals, text_tables
 from .results import Reached, Results
 from .rounds import run_rounds, warm_up
@@ -34,11 +39,13 @@ _PAGES = _ROOT / "docs" / "performance"
 
 
 class _Outcome(NamedTuple):
-    """What a run has found out, of clients, of servers or of both."""
+    """What a run has found out, of clients, of their recipes, of servers, of gateways or of several of these."""
 
     about: list[str]
     clients: Results[Workload] | None
+    recipes: Results[Workload] | None
     servers: Results[ServerWorkload] | None
+    gateways: Results[GatewayWorkload] | None
     reached: list[Reached]
 
 
@@ -47,6 +54,8 @@ def _open_server(choice: Choice, directory: Path) -> AbstractContextManager[Serv
 
 
 def _profile(choice: Choice, workload: Workload, server: Server, contenders: Sequence[Contender]) -> None:
+    if workload in RECIPE_WORKLOADS:
+        contenders = recipe_contenders(contenders)
     terzetto = next((contender for contender in contenders if contender.name == TERZETTO), None)
     if terzetto is None:
         sys.exit("only terzetto can be profiled, and it is not among the clients")
@@ -75,26 +84,52 @@ def _run_clients(choice: Choice, directory: Path, contenders: Sequence[Contender
         if choice.profile is not None:
             _profile(choice, choice.profile, server, contenders)
             return None
-        warm_up(server, contenders, choice.workloads, choice.effort)
-        results = run_rounds(server, contenders, choice.workloads, choice.effort, choice.rounds)
+        with_recipes = recipe_contenders(contenders) if choice.recipe_workloads else []
+        if not (choice.workloads or with_recipes):
+            sys.exit("no client to measure: the C client has no recipes")
+        results = recipes = None
+        if choice.workloads:
+            warm_up(server, contenders, choice.workloads, choice.effort)
+            results = run_rounds(server, contenders, choice.workloads, choice.effort, choice.rounds)
+        if with_recipes:
+            warm_up(server, with_recipes, choice.recipe_workloads, choice.effort)
+            recipes = run_rounds(server, with_recipes, choice.recipe_workloads, choice.effort, choice.rounds)
         about = describe_server(server, contenders)
-    # The goals are about the real server.
-    reached = results.goals(GOALS) if choice.server == "zookeeper" else []
-    return _Outcome(about, results, None, reached)
+    reached: list[Reached] = []
+    if choice.server == "zookeeper":  # the goals are about the real server
+        reached += [] if results is None else results.goals(GOALS)
+        reached += [] if recipes is None else recipes.goals(RECIPE_GOALS)
+    return _Outcome(about, results, recipes, None, None, reached)
 
 
 def _run_servers(choice: Choice, directory: Path) -> _Outcome:
     kinds = find_server_kinds(directory)
     results = run_server_rounds(kinds, Load(directory), choice.server_workloads, choice.effort, choice.rounds)
-    return _Outcome(describe_server_kinds(kinds), None, results, results.goals(SERVER_GOALS))
+    return _Outcome(describe_server_kinds(kinds), None, None, results, None, results.goals(SERVER_GOALS))
+
+
+def _run_gateways(choice: Choice, directory: Path) -> _Outcome:
+    client = next((one for one in find_contenders(directory)[0] if one.name == TERZETTO), None)
+    if client is None:
+        sys.exit("WebSockets are measured with terzetto, which is missing")
+    kinds = [kind for kind in find_server_kinds(directory) if kind.name in SERVERS_BEHIND]
+    results = run_gateway_rounds(client, kinds, choice.gateway_workloads, choice.effort, choice.rounds, directory)
+    about = [f"By WebSocket: {client.version} as the client; `terzetto gateway` in front of each server"]
+    if not choice.server_workloads:
+        about += describe_server_kinds(kinds)
+    return _Outcome(about, None, None, None, results, results.goals(GATEWAY_GOALS))
 
 
 def _sections(choice: Choice, outcome: _Outcome) -> list[str]:
     parts: list[str] = []
     if outcome.clients is not None:
         parts += ["## Clients, on one server", *client_sections(outcome.clients, choice.effort)]
+    if outcome.recipes is not None:
+        parts += ["## Recipes, on one server", *client_sections(outcome.recipes, choice.effort)]
     if outcome.servers is not None:
         parts += ["## Servers, under one load", *server_sections(outcome.servers, choice.effort)]
+    if outcome.gateways is not None:
+        parts += ["## WebSockets, beside TCP", *gateway_sections(outcome.gateways, choice.effort)]
     return parts
 
 
@@ -102,8 +137,12 @@ def _show(choice: Choice, outcome: _Outcome) -> None:
     parts = ["\n".join(outcome.about)]
     if outcome.clients is not None:
         parts.append(text_tables(outcome.clients, choice.effort))
+    if outcome.recipes is not None:
+        parts.append(text_tables(outcome.recipes, choice.effort))
     if outcome.servers is not None:
         parts.append(server_tables(outcome.servers, choice.effort))
+    if outcome.gateways is not None:
+        parts.append(gateway_tables(outcome.gateways, choice.effort))
     if outcome.reached:
         parts.append(text_goals(outcome.reached))
     print("\n\n".join(parts))
@@ -130,9 +169,9 @@ def _write(choice: Choice, outcome: _Outcome, folder: Path) -> None:
 
 
 def _run(choice: Choice, directory: Path) -> None:
-    outcome = _Outcome(describe_machine(), None, None, [])
+    outcome = _Outcome(describe_machine(), None, None, None, None, [])
     everyone = True
-    if choice.workloads:
+    if choice.workloads or choice.recipe_workloads:
         contenders, everyone = _find_contenders(choice, directory)
         clients = _run_clients(choice, directory, contenders)
         if clients is None:
@@ -142,6 +181,13 @@ def _run(choice: Choice, directory: Path) -> None:
         servers = _run_servers(choice, directory)
         outcome = outcome._replace(
             about=[*outcome.about, *servers.about], servers=servers.servers, reached=outcome.reached + servers.reached
+        )
+    if choice.gateway_workloads:
+        gateways = _run_gateways(choice, directory)
+        outcome = outcome._replace(
+            about=[*outcome.about, *gateways.about],
+            gateways=gateways.gateways,
+            reached=outcome.reached + gateways.reached,
         )
     outcome.about.append(f"Rounds: {choice.rounds}, after {choice.effort.uncounted_rounds} that did not count")
     _show(choice, outcome)

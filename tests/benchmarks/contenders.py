@@ -19,7 +19,7 @@ from pathlib import Path
 from .building import BuildFailed, build
 from .driving import PROFILE_OPTION
 from .results import Measurement
-from .workloads import KAZOO, TERZETTO, C, Plan
+from .workloads import DROPIN, KAZOO, TERZETTO, C, Plan
 
 _ROOT = Path(__file__).parents[2]
 _SECONDS_MAX = 300.0
@@ -36,7 +36,7 @@ class Contender:
     """One client.
 
     Attributes:
-        name: `TERZETTO`, `KAZOO` or `C`.
+        name: `TERZETTO`, `DROPIN`, `KAZOO` or `C`.
         version: its name and release, with that of what it stands on.
         command: the driver, without the plan.
         environment: the driver's.
@@ -96,9 +96,10 @@ def find_contenders(directory: Path) -> tuple[list[Contender], list[str]]:
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     found: list[Contender] = []
     missing: list[str] = []
-    for name, module, distributions in (
-        (TERZETTO, "drive_terzetto", ("terzetto", "trio")),
-        (KAZOO, "drive_kazoo", ("kazoo",)),
+    for name, runner, module, distributions in (
+        (TERZETTO, (), "drive_terzetto", ("terzetto", "trio")),
+        (DROPIN, ("-m", "terzetto.client.kazoo"), "drive_kazoo", ("terzetto",)),
+        (KAZOO, (), "drive_kazoo", ("kazoo",)),
     ):
         try:
             importlib.import_module(f"{__package__}.{module}")
@@ -106,7 +107,9 @@ def find_contenders(directory: Path) -> tuple[list[Contender], list[str]]:
             missing.append(f"{name} is not measured: {error}")
             continue
         versions = ", ".join(f"{distribution} {version(distribution)}" for distribution in distributions)
-        found.append(Contender(name, versions, (sys.executable, "-m", f"{__package__}.{module}"), environment))
+        versions += " in kazoo's place" if name == DROPIN else ""
+        command = (sys.executable, *runner, "-m", f"{__package__}.{module}")
+        found.append(Contender(name, versions, command, environment))
     try:
         program = str(build("c_client.c", directory, _C_LIBRARIES))
     except BuildFailed as error:

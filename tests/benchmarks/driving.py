@@ -11,6 +11,7 @@ import json
 import pstats
 import resource
 import sys
+import threading
 import time
 from collections.abc import Callable
 
@@ -33,12 +34,14 @@ class Stopwatch:
 
     Attributes:
         samples_ns: the latencies that the workload has noted.
+        threads: beside the main one, when the stopwatch was last stopped.
     """
 
     def __init__(self, profile: cProfile.Profile | None = None) -> None:
         self.wall_ns = 0
         self.cpu_ns = 0
         self.samples_ns: list[int] = []
+        self.threads = 0
         self._profile = profile
 
     def start(self) -> None:
@@ -52,6 +55,7 @@ class Stopwatch:
         """Nothing counts any more."""
         self.wall_ns += time.perf_counter_ns()
         self.cpu_ns += _cpu_ns()
+        self.threads = threading.active_count() - 1
         if self._profile is not None:
             self._profile.disable()
 
@@ -70,7 +74,8 @@ def run_driver(work: Callable[[Plan, Stopwatch], None]) -> None:
     work(Plan.from_arguments(arguments), stopwatch)
     if profile is not None:
         pstats.Stats(profile, stream=sys.stderr).strip_dirs().sort_stats("tottime").print_stats(_PROFILED_FUNCTIONS)
-    print(json.dumps({"wall_ns": stopwatch.wall_ns, "cpu_ns": stopwatch.cpu_ns, "samples_ns": stopwatch.samples_ns}))
+    found = {name: getattr(stopwatch, name) for name in ("wall_ns", "cpu_ns", "samples_ns", "threads")}
+    print(json.dumps(found))
 
 
 def check_value(value: bytes | None, expected: bytes) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 
 from .report import format_ratio, format_time
 from .results import Results
-from .workloads import KAZOO, TERZETTO, C, Effort, Metric, Workload
+from .workloads import DROPIN, KAZOO, TERZETTO, C, Effort, Metric, Workload
 
-_COLOURS = {TERZETTO: "#2a6f97", KAZOO: "#c9ada7", C: "#6c757d"}
+_COLOURS = {TERZETTO: "#2a6f97", DROPIN: "#89c2d9", KAZOO: "#c9ada7", C: "#6c757d"}
 _BAR = 0.8
 
 
@@ -31,7 +31,7 @@ def draw(results: Results[Workload], effort: Effort, file: Path) -> None:
     # The same results give the same file.
     with mpl.rc_context({"svg.hashsalt": "terzetto", "font.size": 9}):
         figure, (rates, costs) = plt.subplots(
-            1, 2, figsize=(11, 1.2 + 0.75 * len(results.workloads)), sharey=True, layout="constrained"
+            1, 2, figsize=(11, 1.2 + 0.9 * len(results.workloads)), sharey=True, layout="constrained"
         )
         base = KAZOO if KAZOO in results.clients else results.clients[-1]
         _bars(rates, results, "rate", base)

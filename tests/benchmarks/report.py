@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from .results import Reached, Results
-from .workloads import KAZOO, TERZETTO, C, Effort, Metric, Workload
+from .workloads import KAZOO, TERZETTO, C, Effort, Goal, Metric, Workload
 
 _METRICS: Sequence[Metric] = ("rate", "p50", "cpu")
 _COMPARED: Sequence[Metric] = ("rate", "p50", "p99", "cpu")
@@ -22,7 +22,9 @@ _WORDS: dict[Metric, str] = {
     "empty": "empty memory",
     "full": "full memory",
     "empty-pss": "memory",
+    "threads": "threads",
     "failover": "time of failover",
+    "held": "clients",
 }
 _ABSOLUTE: Sequence[str] = ("ops/s", "p50", "p99", "CPU/op")
 NOTHING = "-"
@@ -106,14 +108,18 @@ def _goal(reached: Reached) -> str:
     goal = reached.goal
     relation = "at most" if goal.at_most else "at least"
     if goal.base is None:
-        return f"{goal.workload}: {_WORDS[goal.metric]} of {goal.of} {relation} {format_time(goal.bound)}"
+        return f"{goal.workload}: {_WORDS[goal.metric]} of {goal.of} {relation} {_figure(goal, goal.bound)}"
     if goal.of == TERZETTO:
         return f"{goal.workload}: {_WORDS[goal.metric]} {relation} {goal.bound:g} x {goal.base}'s"
     return f"{goal.workload}: {_WORDS[goal.metric]} of {goal.of} {relation} {goal.bound:g} x that of {goal.base}"
 
 
 def _reached(reached: Reached, value: float) -> str:
-    return format_time(value) if reached.goal.base is None else format_ratio(value)
+    return _figure(reached.goal, value) if reached.goal.base is None else format_ratio(value)
+
+
+def _figure(goal: Goal, value: float) -> str:
+    return f"{value:g}" if goal.metric in ("threads", "held") else format_time(value)
 
 
 def _spread(reached: Reached) -> str:

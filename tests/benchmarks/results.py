@@ -32,17 +32,21 @@ class Measurement:
         wall_ns: how long they took.
         cpu_ns: CPU time of the measured process for them, user and system.
         samples_ns: latencies, of operations or batches.
+        threads: that the client has of its own, where the driver can tell.
     """
 
     operations: int
     wall_ns: int
     cpu_ns: int
     samples_ns: Sequence[int]
+    threads: int = 0
 
     def value(self, metric: Metric) -> float:
-        """Operations per second, or microseconds."""
+        """Operations per second, microseconds, or a number."""
         if metric == "rate":
             return self.operations / self.wall_ns * 1e9
+        if metric == "threads":
+            return self.threads
         if metric == "cpu":
             return self.cpu_ns / self.operations / 1e3
         return percentile(self.samples_ns, _FRACTIONS[metric]) / 1e3

@@ -14,12 +14,16 @@ CALLERS = 64
 """Tasks or threads that read at the same time in the concurrent workload."""
 
 TERZETTO, KAZOO, C = "terzetto", "kazoo", "C"
+DROPIN = "drop-in"
+"""kazoo's own program, unchanged, with terzetto's blocking client in kazoo's place."""
 
 PATH = "/terzetto-benchmark"
 CHILD = f"{PATH}/child-"
 VALUE = b"x" * 100
 
-Metric = Literal["rate", "p50", "p99", "cpu", "ready", "empty", "empty-pss", "full", "full-pss", "failover"]
+Metric = Literal[
+    "rate", "p50", "p99", "cpu", "ready", "empty", "empty-pss", "full", "full-pss", "failover", "threads", "held"
+]
 ServerKind = Literal["zookeeper", "null"]
 
 
@@ -153,7 +157,7 @@ class Goal(NamedTuple):
         workload: a `Workload.name`.
         metric: what is compared.
         base: the client or server it is compared with; None for a figure that stands for itself.
-        bound: the ratio, or the figure: microseconds.
+        bound: the ratio, or the figure: microseconds, or a number of threads.
         at_most: a smaller ratio is better; otherwise a greater one is.
         of: whose metric it is.
     """
@@ -179,4 +183,8 @@ GOALS = (
     Goal("pipelined-read", "rate", KAZOO, 5.0, at_most=False),
     Goal("pipelined-read", "rate", C, 1.2, at_most=False),
     Goal("pipelined-read", "cpu", KAZOO, 0.12, at_most=True),
+    Goal("read", "rate", KAZOO, 1.6, at_most=False, of=DROPIN),
+    Goal("read", "threads", None, 3, at_most=True, of=DROPIN),
+    Goal("pipelined-read", "rate", KAZOO, 3.5, at_most=False, of=DROPIN),
+    Goal("pipelined-read", "cpu", KAZOO, 0.25, at_most=True, of=DROPIN),
 )
