@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from terzetto.testcluster import start_ensemble
+
 from .installation import PeerMissing, find_classpath, find_java
 from .java_programs import find_curator_classpath, find_javac
 from .zookeeper import SUPER_DIGEST, SUPER_DIGEST_PROPERTY, RealEnsemble, RealZooKeeper, ServerOptions
@@ -70,6 +72,23 @@ def ensemble(zookeeper_installed: None, tmp_path_factory: pytest.TempPathFactory
     )
     with RealEnsemble(3, options, directory=tmp_path_factory.mktemp("ensemble")) as servers:
         yield servers
+
+
+@pytest.fixture(scope="module")
+def embedded_hosts() -> Iterator[str]:
+    """The connect string of three embedded servers."""
+    with start_ensemble(servers=3) as servers:
+        yield servers.hosts
+
+
+@pytest.fixture(params=["real", "embedded"])
+def hosts_of_either_kind(request: pytest.FixtureRequest) -> str:
+    """The connect string of the real server, and in a second run of the test that of embedded ones."""
+    if request.param == "real":
+        server: RealZooKeeper = request.getfixturevalue("zookeeper")
+        return server.hosts
+    embedded: str = request.getfixturevalue("embedded_hosts")
+    return embedded
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ class CuratorPeer:
         mutex PATH, semaphore-mutex PATH, multi-lock PATH PATH ...:
             acquire MS | release | held | participants (of a mutex)
         read-write-lock PATH: read COMMAND | write COMMAND, with the commands of a mutex
-        semaphore PATH LEASES: acquire MS | release (of the newest lease) | participants
+        semaphore PATH LEASES: acquire MS | acquire-many COUNT MS | release (of the newest lease) | participants
         latch PATH ID: await MS | leading | leader | participants | close
         selector PATH ID (queues again after a term): terms COUNT MS | leading | leader | participants | yield | close
         count PATH SEED: get | set N | try N | close            value PATH SEED: get | set DATA | try DATA | close
@@ -81,9 +81,9 @@ class CuratorPeer:
         node MODE PATH DATA (`PersistentNode`): await MS | path | set DATA | close
         ttl-node PATH MS DATA (`PersistentTtlNode`): await MS | close
         simple-queue PATH: put DATA | poll MS | peek
-        queue PATH [put-only]: put TEXT | events COUNT MS (what was consumed) | close
-        priority-queue PATH [put-only]: put PRIORITY TEXT | events COUNT MS | close
-        delay-queue PATH [put-only]: put MS TEXT | events COUNT MS | close
+        queue PATH [put-only] [lock PATH]: put TEXT | events COUNT MS (what was consumed) | close
+        priority-queue PATH [put-only] [lock PATH]: put PRIORITY TEXT | events COUNT MS | close
+        delay-queue PATH [put-only] [lock PATH]: put MS TEXT | events COUNT MS | close
         discovery PATH: register SERVICE | update SERVICE | unregister SERVICE | instances NAME | names | watch NAME |
             watched NAME (of the `ServiceCache`) | close, with SERVICE: NAME ID ADDRESS PORT PAYLOAD
         cache PATH (`CuratorCache`): nodes | events COUNT MS | close

@@ -359,6 +359,12 @@ async def test_chroots(zookeeper: RealZooKeeper, zk: ZooKeeper) -> None:
     with pytest.raises(ConfigurationError, match="does not exist"):
         async with open_zookeeper(zookeeper.hosts, chroot=f"{zk.chroot}/no/such"):
             pytest.fail("the block must not begin")
+    async with open_zookeeper(zookeeper.hosts, chroot=f"{zk.chroot}/made/here", ensure_chroot=True) as made:
+        assert await made.create("/y") == "/y"
+    assert await zk.exists("/made/here/y") is not None
+
+
+async def test_a_chroot_in_the_connect_string(zookeeper: RealZooKeeper, zk: ZooKeeper) -> None:
     async with open_zookeeper(f"{zookeeper.hosts}{zk.chroot}/made/here", ensure_chroot=True) as made:
         assert await made.create("/y") == "/y"
     assert await zk.exists("/made/here/y") is not None

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,59 @@ def test_each_sees_the_others_contenders(peers: tuple[Any, KazooClient], ours_fi
     with first.ReadLock("/shared", "reader"):
         assert second.ReadLock("/shared").acquire(blocking=False)
         assert not second.WriteLock("/shared").acquire(blocking=False)
+
+
+@pytest.mark.parametrize("kind", ["Party", "ShallowParty"])
+def test_a_party_has_members_of_both(peers: tuple[Any, KazooClient], kind: str) -> None:
+    parties = [getattr(client, kind)("/party", name) for client, name in zip(peers, ("theirs", "ours"), strict=True)]
+    for party in parties:
+        party.join()
+    for party in parties:
+        assert sorted(party) == ["ours", "theirs"]
+        assert len(party) == 2
+    parties[0].leave()
+    peers[1].sync("/party")
+    assert list(parties[1]) == ["ours"]
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_queues_are_shared(peers: tuple[Any, KazooClient], ours_first: bool) -> None:
+    first: Any
+    second: Any
+    first, second = reversed(peers) if ours_first else peers
+    queue = first.Queue("/queue")
+    for value, priority in ((b"later", 200), (b"sooner", 5), (b"between", 100)):
+        queue.put(value, priority)
+    second.sync("/queue")
+    taken = second.Queue("/queue")
+    assert (len(taken), [taken.get() for _ in range(4)]) == (3, [b"sooner", b"between", b"later", None])
+    mine, yours = first.LockingQueue("/held"), second.LockingQueue("/held")
+    mine.put_all([b"1", b"2"])
+    second.sync("/held")
+    assert mine.get(timeout=DEADLINE) == b"1"
+    second.sync("/held")
+    assert yours.get(timeout=DEADLINE) == b"2"
+    assert mine.holds_lock()
+    assert mine.release()
+    assert yours.consume()
+    second.sync("/held")
+    assert yours.get(timeout=DEADLINE) == b"1"
+    assert yours.consume()
+    first.sync("/held")
+    assert len(mine) == 0
+
+
+def test_a_double_barrier_and_a_counter_are_shared(peers: tuple[Any, KazooClient]) -> None:
+    barriers = [
+        client.DoubleBarrier("/barrier", 2, name) for client, name in zip(peers, ("theirs", "ours"), strict=True)
+    ]
+    with ThreadPoolExecutor(2) as threads:
+        for step in ("enter", "leave"):
+            for done in [threads.submit(getattr(barrier, step)) for barrier in barriers]:
+                done.result(DEADLINE)
+            assert {barrier.participating for barrier in barriers} == {step == "enter"}
+    counters = [client.Counter("/counter") for client in peers]
+    for _ in range(5):
+        counters = [counter + 3 for counter in counters]
+    peers[1].sync("/counter")
+    assert counters[1].value == 30

@@ -1,19 +1,29 @@
-"""kazoo's known faults, each shown to be absent here, on the real server."""
+"""kazoo's known faults, each shown to be absent here, on the real server; and the operations that it lacks. The numbers
+are those of the page `docs/recipes/known-faults.md`.
+"""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
 
 import pytest
 import trio
 
 from terzetto.client import (
+    AddWatchMode,
     AuthFailedError,
+    BadVersionError,
     ConnectionClosedError,
     ConnectTimeoutError,
     EventType,
+    ReadChildren,
+    ReadData,
+    RolledBackError,
+    RuntimeInconsistency,
     UnknownServerError,
     WatchedEvent,
+    ZooKeeper,
     open_zookeeper,
 )
 
@@ -133,3 +143,131 @@ async def test_a_sequential_znode_of_a_transaction_keeps_its_slash(zookeeper: Re
         transaction = zk.transaction()
         transaction.create("/f/", sequence=True)
         assert await transaction.commit() == ["/f/0000000000"]
+
+
+async def test_kazoo_18_a_transaction_has_a_result_for_each_operation(zookeeper: RealZooKeeper) -> None:
+    """kazoo skips results that are false, so that those behind them stand for the wrong operations."""
+    async with open_zookeeper(zookeeper.hosts, chroot="/results", ensure_chroot=True) as zk:
+        await zk.delete("/", recursive=True)
+        await zk.ensure_path("/a")
+        transaction = zk.transaction()
+        transaction.check("/a", 0)
+        transaction.create("/a/b", b"")
+        transaction.set_data("/a", b"", 0)
+        transaction.delete("/a/b")
+        transaction.create("/a/c")
+        results = await transaction.commit()
+        assert [results[0], results[1], results[3], results[4]] == [True, "/a/b", True, "/a/c"]
+        assert results[2].version == 1
+        transaction = zk.transaction()
+        transaction.check("/a", 1)
+        transaction.set_data("/a", b"", 0)
+        transaction.delete("/a")
+        kinds: list[object] = [type(result) for result in await transaction.commit()]
+        assert kinds == [RolledBackError, BadVersionError, RuntimeInconsistency]
+
+
+# Operations that kazoo lacks ------------------------------------------------------------------------------------------
+
+
+async def _persistent_watch(zk: ZooKeeper) -> None:
+    events: list[WatchedEvent] = []
+    await zk.add_watch("/a", AddWatchMode.PERSISTENT, events.append)
+    for data in (b"1", b"2"):
+        await zk.set("/a", data)
+    assert [event.type for event in events] == [EventType.CHANGED] * 2
+
+
+async def _recursive_watch(zk: ZooKeeper) -> None:
+    async with zk.watch("/", recursive=True) as changes:
+        await zk.create("/a/b/c", makepath=True)
+        found = [await anext(changes) for _ in range(2)]
+        assert found == [WatchedEvent("CREATED", "CONNECTED", path) for path in ("/a/b", "/a/b/c")]
+
+
+async def _remove_watches(zk: ZooKeeper) -> None:
+    events: list[WatchedEvent] = []
+    await zk.get("/a", watch=events.append)
+    await zk.remove_watches("/a")
+    await zk.set("/a", b"1")
+    assert EventType.CHANGED not in [event.type for event in events]
+
+
+async def _container(zk: ZooKeeper) -> None:
+    await zk.create("/c", container=True)
+    assert await zk.create("/c/d") == "/c/d"
+
+
+async def _ttl(zk: ZooKeeper) -> None:
+    assert await zk.create("/t", ttl=60.0) == "/t"
+    assert (await zk.create("/s", ttl=60.0, sequence=True)).startswith("/s0")
+
+
+async def _multi_read(zk: ZooKeeper) -> None:
+    data, names = await zk.multi_read([ReadData("/a"), ReadChildren("/")])
+    assert data[0] == b""
+    assert names == ["a"]
+
+
+async def _multi_with_container(zk: ZooKeeper) -> None:
+    transaction = zk.transaction()
+    transaction.create("/c", container=True)
+    transaction.create("/c/t", ttl=60.0)
+    assert await transaction.commit() == ["/c", "/c/t"]
+
+
+async def _ephemerals(zk: ZooKeeper) -> None:
+    await zk.create("/e", ephemeral=True)
+    assert await zk.get_ephemerals() == ["/e"]
+
+
+async def _descendants(zk: ZooKeeper) -> None:
+    await zk.create("/a/b/c", makepath=True)
+    assert await zk.count_descendants("/a") == 2
+
+
+async def _who_am_i(zk: ZooKeeper) -> None:
+    assert "ip" in [scheme for scheme, _ in await zk.who_am_i()]
+
+
+async def _configuration(zk: ZooKeeper) -> None:
+    data, _ = await zk.get_config()
+    assert data is not None
+
+
+async def _recursive_delete(zk: ZooKeeper) -> None:
+    await zk.create("/a/b/c", makepath=True)
+    assert await zk.delete("/a", recursive=True)
+    assert await zk.exists("/a") is None
+
+
+async def _children_with_data(zk: ZooKeeper) -> None:
+    async with zk.pipeline() as pipeline:
+        handles = [await pipeline.get(f"/{name}") for name in await zk.get_children("/")]
+    assert [handle.result()[0] for handle in handles] == [b""]
+
+
+LACKED: dict[str, Callable[[ZooKeeper], Awaitable[None]]] = {
+    "persistent watches": _persistent_watch,
+    "recursive watches": _recursive_watch,
+    "removing watches": _remove_watches,
+    "container znodes": _container,
+    "TTL znodes": _ttl,
+    "multiRead": _multi_read,
+    "containers and TTLs in a transaction": _multi_with_container,
+    "getEphemerals": _ephemerals,
+    "getAllChildrenNumber": _descendants,
+    "whoAmI": _who_am_i,
+    "the configuration": _configuration,
+    "many reads at once": _children_with_data,
+    "deleting a tree": _recursive_delete,
+}
+
+
+@pytest.mark.parametrize("operation", LACKED)
+async def test_kazoo_lacks(zookeeper: RealZooKeeper, operation: str) -> None:
+    chroot = f"/lacks/{list(LACKED).index(operation)}"
+    async with open_zookeeper(zookeeper.hosts, chroot=chroot, ensure_chroot=True) as zk:
+        await zk.create("/a")
+        await LACKED[operation](zk)
+        await zk.delete("/", recursive=True)

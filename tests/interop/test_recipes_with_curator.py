@@ -180,6 +180,24 @@ async def test_a_semaphore(peer: Peer, path: str) -> None:
         assert await ours.release()
 
 
+async def test_several_leases_of_a_semaphore(peer: Peer, path: str) -> None:
+    async with open_zookeeper(peer.hosts) as zk:
+        ours = Semaphore(zk, path, "terzetto", 3, layout="curator")
+        await peer.will(f"several new semaphore {path} 3", "ok")
+        await peer.will(f"several acquire-many 2 {PATIENTLY}", "true")
+        assert not await ours.acquire(blocking=False, leases=2)
+        assert await ours.acquire(leases=1)
+        await ours.release()
+        await peer.will("several release", "ok")
+        async with ours.hold(leases=2) as held:
+            assert {znode.rpartition("/")[2][-16:-10] for znode in held.znodes} == {"lease-"}
+            await peer.will(f"several acquire {AT_ONCE}", "false")
+            await contended(zk, f"{path}/leases", 3)
+        await peer.will(f"several acquire-many 2 {PATIENTLY}", "true")
+        for _ in range(3):
+            await peer.will("several release", "ok")
+
+
 async def test_a_semaphore_mutex(peer: Peer, path: str) -> None:
     async with open_zookeeper(peer.hosts) as zk:
         await peer.will(f"m new semaphore-mutex {path}", "ok")
@@ -250,3 +268,45 @@ async def test_kazoo_s_layout_on_curator_s_path_is_refused(peer: Peer, path: str
         with pytest.raises(LayoutConflictError):
             await Lock(zk, path).acquire()
         await peer.will("c release", "ok")
+
+
+async def test_readers_and_writers_wait_for_each_other(peer: Peer, path: str) -> None:
+    async with open_zookeeper(peer.hosts) as zk, trio.open_nursery() as nursery:
+        reader, writer, late = (kind(zk, path, layout="curator") for kind in (ReadLock, WriteLock, ReadLock))
+        names = [f"{kind}{path[1:6]}" for kind in ("r", "w", "l")]
+        for name in names:
+            await peer.will(f"{name} new read-write-lock {path}", "ok")
+        done = {name: trio.Event() for name in names}
+
+        async def theirs(name: str, command: str) -> None:
+            await peer.will(f"{name} {command} acquire {PATIENTLY}", "true")
+            done[name].set()
+
+        await theirs(names[0], "read")
+        assert await reader.acquire()
+        nursery.start_soon(theirs, names[1], "write")
+        await contended(zk, path, 3)
+        nursery.start_soon(writer.acquire)
+        await contended(zk, path, 4)
+        nursery.start_soon(theirs, names[2], "read")
+        await contended(zk, path, 5)
+        nursery.start_soon(late.acquire)
+        await contended(zk, path, 6)
+
+        await peer.will(f"{names[0]} read release", "ok")
+        assert not now(done[names[1]].is_set()), "our reader is still there"
+        assert await reader.release()
+        with trio.fail_after(DEADLINE):
+            await done[names[1]].wait()
+            assert not now(writer.is_acquired)
+            await peer.will(f"{names[1]} write release", "ok")
+            while not now(writer.is_acquired):
+                await zk.sync(path)
+            assert not now(done[names[2]].is_set())
+            assert not now(late.is_acquired)
+            assert await writer.release()
+            await done[names[2]].wait()
+            while not now(late.is_acquired):
+                await zk.sync(path)
+        await peer.will(f"{names[2]} read release", "ok")
+        assert await late.release()

@@ -16,9 +16,13 @@ from kazoo.exceptions import LockTimeout as KazooLockTimeout
 
 from terzetto.client import ZooKeeper, open_zookeeper
 from terzetto.recipes import (
+    Barrier,
+    Counter,
     Election,
     LayoutConflictError,
     Lock,
+    LockingQueue,
+    MultiNonBlockingLease,
     NonBlockingLease,
     ReadLock,
     Semaphore,
@@ -190,6 +194,19 @@ async def test_a_semaphore_is_shared(hosts: str) -> None:
             await blocking(kazoo.Semaphore("/s", max_leases=3).acquire)
 
 
+async def test_several_leases_at_once_count_as_so_many(hosts: str) -> None:
+    async with open_peers(hosts) as (zk, kazoo):
+        theirs, ours = kazoo.Semaphore("/s", "kazoo", max_leases=3), Semaphore(zk, "/s", "terzetto", 3)
+        async with ours.hold(leases=2):
+            assert sorted(await blocking(theirs.lease_holders)) == ["terzetto", "terzetto"]
+            assert await blocking(theirs.acquire, blocking=False)
+            assert not await blocking(kazoo.Semaphore("/s", max_leases=3).acquire, blocking=False)
+        assert not await ours.acquire(blocking=False, leases=3)
+        assert await blocking(theirs.release)
+        assert await ours.acquire(blocking=False, leases=3)
+        assert not await blocking(theirs.acquire, blocking=False)
+
+
 async def test_kazoo_waits_for_a_lease_of_ours(hosts: str) -> None:
     async with open_peers(hosts) as (zk, kazoo), trio.open_nursery() as nursery:
         async with Semaphore(zk, "/s"):
@@ -252,3 +269,130 @@ async def test_a_kazoo_owner_that_dies_makes_room(hosts: str) -> None:
             await blocking(kazoo.stop)
         assert ours.is_acquired
         await blocking(kazoo.start)
+
+
+async def acquired(zk: ZooKeeper, lock: Any) -> None:
+    """Returns once it says so: kazoo's in its own thread, ours in its own task."""
+    with trio.fail_after(DEADLINE):
+        while not now(lock.is_acquired):
+            await zk.sync("/")
+
+
+async def test_readers_and_writers_wait_for_each_other(hosts: str) -> None:
+    async with open_peers(hosts) as (zk, kazoo), trio.open_nursery() as nursery:
+        readers = [kazoo.ReadLock("/rw"), ReadLock(zk, "/rw")]
+        assert await blocking(readers[0].acquire)
+        assert await readers[1].acquire()
+        writers = [WriteLock(zk, "/rw"), kazoo.WriteLock("/rw")]
+        nursery.start_soon(writers[0].acquire)
+        await queued(zk, "/rw", 3)
+        nursery.start_soon(blocking, writers[1].acquire)
+        await queued(zk, "/rw", 4)
+        late = [kazoo.ReadLock("/rw"), ReadLock(zk, "/rw")]
+        nursery.start_soon(blocking, late[0].acquire)
+        await queued(zk, "/rw", 5)
+        nursery.start_soon(late[1].acquire)
+        await queued(zk, "/rw", 6)
+
+        assert await blocking(readers[0].release)
+        assert not now(writers[0].is_acquired), "our reader is still there"
+        assert await readers[1].release()
+        await acquired(zk, writers[0])
+        assert not now(writers[1].is_acquired)
+        assert await writers[0].release()
+        await acquired(zk, writers[1])
+        assert not now(late[0].is_acquired)
+        assert not now(late[1].is_acquired)
+        assert await blocking(writers[1].release)
+        for reader in late:
+            await acquired(zk, reader)
+        assert await blocking(late[0].release)
+        assert await late[1].release()
+
+
+async def test_one_of_several_leases(hosts: str) -> None:
+    async with open_peers(hosts) as (zk, kazoo):
+        assert await blocking(kazoo.MultiNonBlockingLease, 2, "/l", MINUTE, "kazoo")
+        second, third = (MultiNonBlockingLease(zk, 2, "/l", MINUTE, name) for name in ("second", "third"))
+        assert await second.obtain()
+        assert not await third.obtain()
+        assert not await blocking(kazoo.MultiNonBlockingLease, 2, "/l", MINUTE, "fourth")
+        assert await blocking(kazoo.MultiNonBlockingLease, 2, "/l", MINUTE, "kazoo"), "who has one may renew it"
+
+
+async def test_both_wait_at_a_barrier(hosts: str) -> None:
+    async with open_peers(hosts) as (zk, kazoo):
+        for ours_removes in (True, False):
+            theirs, ours = kazoo.Barrier("/b"), Barrier(zk, "/b")
+            await ours.create()
+            passed: list[bool] = []
+
+            async def kazoo_waits(barrier: Any = theirs, passed: list[bool] = passed) -> None:
+                passed.append(await blocking(barrier.wait, 15))
+
+            async def we_wait(barrier: Barrier = ours, passed: list[bool] = passed) -> None:
+                passed.append(await barrier.wait())
+
+            with trio.fail_after(DEADLINE):
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(kazoo_waits)
+                    nursery.start_soon(we_wait)
+                    await zk.sync("/b")
+                    assert passed == []
+                    assert await (ours.remove() if ours_removes else blocking(theirs.remove))
+            assert passed == [True, True]
+
+
+async def test_both_count_at_once_and_nothing_is_lost(hosts: str) -> None:
+    turns = 25
+    async with open_peers(hosts) as (zk, kazoo):
+        await Counter(zk, "/c").get()
+
+        def theirs() -> None:
+            counter = kazoo.Counter("/c")
+            for _ in range(turns):
+                counter += 1
+
+        async def ours() -> None:
+            for _ in range(turns):
+                await Counter(zk, "/c").add(1)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(blocking, theirs)
+                nursery.start_soon(ours)
+        assert await Counter(zk, "/c").get() == 4 * turns
+
+
+async def test_both_wait_for_items_and_each_item_is_worked_off_once(hosts: str) -> None:
+    items = [str(number).encode() for number in range(12)]
+    done: list[bytes] = []
+
+    async with open_peers(hosts) as (zk, kazoo):
+
+        def theirs() -> None:
+            queue = kazoo.LockingQueue("/q")
+            while (item := queue.get(15)) != b"end":
+                done.append(item)
+                queue.consume()
+            queue.consume()
+
+        async def ours() -> None:
+            queue = LockingQueue(zk, "/q")
+            while (item := await queue.get()) != b"end":
+                assert item is not None
+                done.append(item)
+                await queue.consume()
+            await queue.consume()
+
+        with trio.fail_after(DEADLINE):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(blocking, theirs)
+                nursery.start_soon(ours)
+                for number, item in enumerate(items):
+                    if number % 2:
+                        await LockingQueue(zk, "/q").put(item)
+                    else:
+                        await blocking(kazoo.LockingQueue("/q").put, item)
+                await LockingQueue(zk, "/q").put_all([b"end", b"end"], priority=900)
+    assert sorted(done) == sorted(items)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from terzetto.client._sasl import DigestMd5Conversation
 from terzetto.client.values import ACL, OPEN_ACL_UNSAFE, Id
 from terzetto.client.wire import Opcode, codec, operations as o, records as r
 from terzetto.client.wire.multi import MULTI, MultiOp
@@ -423,6 +424,23 @@ def test_ipv6_acl(there: int, here: int) -> None:
 
     assert scenario(there) == [-114, -114, -114, 0]
     assert scenario(here) == [0, 0, -114, 0]
+
+
+def test_unknown_sasl_user(own_zookeeper: OwnZooKeeper, tmp_path: Path) -> None:
+    login = tmp_path / "jaas.conf"
+    module = "org.apache.zookeeper.server.auth.DigestLoginModule"
+    login.write_text(f'Server {{ {module} required user_bob="bobsecret"; }};\n')
+
+    def answer(port: int, user: str) -> int:
+        with Session(port) as session:
+            challenge = session.ask(o.SASL, b"").body[4:]
+            return session.ask(o.SASL, DigestMd5Conversation(user, "bobsecret").respond(challenge)).err
+
+    there = own_zookeeper(jvm_properties={"java.security.auth.login.config": login}).port
+    assert [answer(there, user) for user in ("bob", "admin")] == [0, 0]
+    with start_ensemble(tick_time=TICK_TIME, settings={"java.security.auth.login.config": login}) as ensemble:
+        here = int(ensemble.hosts.rpartition(":")[2])
+        assert [answer(here, user) for user in ("bob", "admin")] == [0, -115]
 
 
 def test_every_difference_is_shown() -> None:

@@ -112,6 +112,9 @@ class RealServer:
         """The client address as "127.0.0.1:port"."""
         return f"{_LOOPBACK}:{self.port}"
 
+    def hosts_at(self, address: str) -> str:  # as through a proxy
+        return address
+
     @property
     def secure_address(self) -> str:
         """The TLS client address as "127.0.0.1:port".

@@ -133,6 +133,14 @@ final class Recipes {
                         }
                         yield lease != null;
                     }
+                    case "acquire-many" -> {
+                        int count = words.number();
+                        Collection<Lease> several = semaphore.acquire(count, words.number(), TimeUnit.MILLISECONDS);
+                        if (several != null) {
+                            several.forEach(leases::push);
+                        }
+                        yield several != null;
+                    }
                     case "release" -> {
                         leases.pop().close();
                         yield "ok";
@@ -276,7 +284,7 @@ final class Recipes {
                 };
     }
 
-    /** PATH [put-only]: without a consumer nothing is taken from the queue. */
+    /** PATH [put-only] [lock PATH]: without a consumer nothing is taken from the queue. */
     private QueueBuilder<String> builder(Words words, EventLog taken) {
         QueueConsumer<String> consumer =
                 new QueueConsumer<>() {
@@ -301,8 +309,10 @@ final class Recipes {
                     }
                 };
         String path = words.next();
-        return QueueBuilder.builder(client, words.is("put-only") ? null : consumer, serializer, path)
-                .putInBackground(false);
+        QueueBuilder<String> builder =
+                QueueBuilder.builder(client, words.is("put-only") ? null : consumer, serializer, path)
+                        .putInBackground(false);
+        return words.is("lock") ? builder.lockPath(words.next()) : builder;
     }
 
     private Subject queue(Words words) throws Exception {
