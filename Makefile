@@ -17,7 +17,7 @@ stamps := $(VENV)/.installed
 links := build/links/terzetto
 shared := --numprocesses $(WORKERS) --dist worksteal
 
-.PHONY: demo test unit architecture lint format rules mypy pyright docs soak bench peers links clean
+.PHONY: demo test unit architecture lint format rules mypy pyright docs soak bench peers rare-peers programs links clean
 .DELETE_ON_ERROR:
 
 # --- the virtual environment: one stamp a set of extras, made anew when pyproject.toml changes. The install is an
@@ -46,7 +46,16 @@ demo: $(stamps)/cli
 peers:
 	@sh .ci/peers
 
-test: $(stamps)/cli,test peers
+# Those of the soak tests as well. Kerberos from Python is compiled on the way.
+rare-peers: $(stamps)/cli,test
+	@sh .ci/peers soak
+	@$(MAKE) --silent $(stamps)/sasl || echo "Kerberos missing, to get it: $(pip) install --editable '.[sasl]'"
+
+# Programs written for kazoo. Never fails either: without them their tests skip, and fail where CI=true.
+programs: $(stamps)/cli,test
+	@$(MAKE) --silent $(stamps)/programs || echo "Programs missing, to get them: $(pip) install --editable '.[programs]'"
+
+test: $(stamps)/cli,test peers programs
 	$(venv_python) -m pytest $(shared) $(ARGS)
 
 unit: $(stamps)/cli,test
@@ -76,7 +85,7 @@ docs: $(stamps)/docs
 	$(venv_python) -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-soak: $(stamps)/cli,test peers
+soak: $(stamps)/cli,test rare-peers programs
 	$(venv_python) -m pytest -m soak -o faulthandler_timeout=3600 $(ARGS)
 
 bench: $(stamps)/bench peers

@@ -17,16 +17,28 @@ COVERED_ELSEWHERE: Mapping[str, str] = {
     "client/kazoo/pytest_plugin.py": "tests/testcluster/test_pytest_plugin.py",
     "client/kazoo/version.py": "tests/client/kazoo/test_modules.py",
     "testcluster/cli/demo.py": "tests/interop/test_demo.py",
+    "testcluster/cli/gateway_options.py": "tests/testcluster/cli/test_gateway.py",
+    "testcluster/cli/log_lines.py": "tests/testcluster/cli/test_gateway.py",
 }
 
 # (file, function) -> why it may wait on the real clock.
 REAL_WAITS: Mapping[tuple[str, str], str] = {
     ("tests/interop/zookeeper.py", "_polls"): "pause between two looks at an external process, inside a deadline",
+    ("tests/interop/doors.py", "_looks"): "pause between two looks at an external process, inside a deadline",
+    (
+        "tests/interop/kerberos.py",
+        "KerberosRealm.start",
+    ): "pause between two looks at an external process, inside a deadline",
+    ("tests/interop/patroni_nodes.py", "wait_until"): "pause between two looks at two nodes, inside a deadline",
     ("tests/benchmarks/processes.py", "_wait_answered"): "pause between two looks at a process, inside a deadline",
     ("tests/interop/test_zookeeper_harness.py", "_await"): "pause between two looks at a condition, inside a deadline",
     ("tests/interop/test_client_failures.py", "test_a_session_outlives_a_total_outage"): "the outage's length",
     ("tests/soak/test_client_under_faults.py", "break_things"): "how long a fault goes on",
     ("tests/soak/test_ensemble_nemesis.py", "pass_time"): "how long a fault goes on, and the pace of the load",
+    ("tests/soak/test_gateway_fuzz.py", "witness"): "the pace of a client that behaves",
+    ("tests/testcluster/hostile_web.py", "HostileVisitor._say"): "the pace of a hostile client; in make test virtual",
+    ("tests/testcluster/test_hostile_web.py", "Fire.volley"): "virtual: what calls it has the clock",
+    ("tests/testcluster/test_hostile_web.py", "under_fire"): "virtual: what calls it has the clock",
     ("tests/testcluster/cli/test_forked.py", "until"): "pause between two looks at other processes, inside a deadline",
 }
 

@@ -16,13 +16,16 @@ FUNCTION_LINES_MAX = 70
 # (file, function) -> why everything may be caught there and the error not raised again.
 BROAD_EXCEPTS: Mapping[tuple[str, str], str] = {
     ("client/kazoo/_lifecycle.py", "Lifecycle._call_listeners"): "a listener is the program's, all are told: logged",
-    ("client/kazoo/_loop.py", "_Answer.completed"): "the outcome belongs to the thread that asked",
+    ("client/kazoo/_loop.py", "_Answer._outcome"): "the outcome belongs to the thread that asked",
     ("client/kazoo/_loop.py", "_Task.run"): "the outcome belongs to the thread that asked",
+    ("client/kazoo/_loop.py", "_tell"): "a callback is the program's, the outcomes are everyone's: logged",
     ("client/kazoo/_loop.py", "Loop._run"): "the thread's end: whoever starts or calls next is told",
     ("client/kazoo/handlers/threading.py", "CallQueue._run"): "a callback is the program's, the thread serves all",
+    ("client/kazoo/recipe/cache.py", "TreeCache._tell"): "a listener is the program's, as is who is told of its faults",
     ("client/kazoo/handlers/utils.py", "capture_exceptions.decorate.captured"): "the outcome belongs to the result",
     ("client/_runner.py", "SessionRunner._tell"): "a callback is the application's, the reader is everyone's: logged",
-    ("client/_session.py", "Session._sasl_answered"): "the mechanism is not ours; whatever it cannot do is a refusal",
+    ("client/_conversation.py", "SaslConversation.begin"): "the mechanism is not ours; what it cannot do is a refusal",
+    ("client/_effects.py", "SaslTurn.take"): "the mechanism is not ours; whatever it cannot do is a refusal",
     ("client/_runner.py", "SessionRunner.run"): "a bug of ours reaches those who wait, as the cause of their error",
     ("recipes/config_watcher.py", "_parsed"): "the parser is the program's; its failure is told, the last value stays",
     ("tests/interop/background.py", "background_nursery"): "raised outside the nursery, so that it leaves unwrapped",
