@@ -56,6 +56,7 @@ _NO_BOUNDS = {
     "_proof.DRIFT_MARGIN": "on the page beside PROOF_SHARE, as 2 %",
     "_session._SASL_REQUIRED": "an error code",
     "_transport._ACCEPT_PAUSE": "of listeners, which a client has none of",
+    "_websocket._PREFIX": "the length of a field",
 }
 
 

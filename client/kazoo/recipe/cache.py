@@ -69,8 +69,13 @@ class TreeCache:
         with self._lock:
             if self._state != self.STATE_LATENT:
                 raise KazooException("a cache is started once; make another one")
-            self._spawn()
+            # First: what it tells at once is for the listeners, too.
             self._state = self.STATE_STARTED
+            try:
+                self._spawn()
+            except BaseException:
+                self._state = self.STATE_LATENT
+                raise
         self._client.lifecycle.watchers.add(self._state_changed)
 
     def _spawn(self) -> None:

@@ -136,6 +136,22 @@ def test_nothing_is_told_behind_its_end_and_it_may_end_in_a_listener(client: Kaz
     assert client._data_watchers.keys() == set()
 
 
+def test_what_is_told_before_start_returns_is_heard(client: KazooClient) -> None:
+    heard = threading.Event()
+
+    class Overtaken(TreeCache):
+        """Whose tree is complete before `start` goes on."""
+
+        def _spawn(self) -> None:
+            super()._spawn()
+            assert heard.wait(BOUND)
+
+    cache = Overtaken(client, "/tree")
+    cache.listen(lambda event: heard.set() if event.event_type == TreeEvent.INITIALIZED else None)
+    cache.start()
+    cache.close()
+
+
 def test_faults_are_told(client: KazooClient, caplog: pytest.LogCaptureFixture) -> None:
     cache, faults = TreeCache(client, "/tree"), queue.Queue[Exception]()
     told = Told(cache)
