@@ -128,7 +128,8 @@ async def test_the_servers_of_an_ensemble_die_one_by_one(own_ensemble: OwnEnsemb
 
 async def test_a_session_outlives_a_total_outage(own_zookeeper: OwnZooKeeper) -> None:
     server = own_zookeeper()
-    async with owner(server.hosts, session_timeout=4.0) as (zk, owned):
+    # Java counts a session's time from early in its start, of which several seconds may be left on a busy machine.
+    async with owner(server.hosts, session_timeout=8.0) as (zk, owned):
         states: list[str] = []
         zk.add_listener(states.append)
         await in_thread(server.kill)
@@ -137,7 +138,7 @@ async def test_a_session_outlives_a_total_outage(own_zookeeper: OwnZooKeeper) ->
             nursery.start_soon(retried, lambda: zk.set("/watched", b"submitted while suspended"))
             await trio.testing.wait_all_tasks_blocked()
             # Longer than the session's timeout without a server. Once one is back, the client has that time again.
-            await trio.sleep(2 * zk.session_timeout)
+            await trio.sleep(1.25 * zk.session_timeout)
             await in_thread(server.restart)
         assert "LOST" not in states
         assert (await zk.get("/watched"))[0] == b"submitted while suspended"

@@ -79,8 +79,10 @@ def vhost() -> str:
     return uuid.uuid4().hex
 
 
-def start(prefix: Sequence[str], program: Path, *arguments: str | int) -> subprocess.Popen[str]:
-    return start_program(prefix, str(program), *map(str, arguments), folder=program.parent)
+def start(prefix: Sequence[str], program: Path, hosts: str, *arguments: str | int) -> subprocess.Popen[str]:
+    # One server for all: only there what one process has written is there for the next one at once.
+    server = hosts.partition(",")[0]
+    return start_program(prefix, str(program), server, *map(str, arguments), folder=program.parent)
 
 
 def finish(process: subprocess.Popen[str], prefix: Sequence[str]) -> Any:

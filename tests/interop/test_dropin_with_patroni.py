@@ -207,8 +207,10 @@ def folder(tmp_path: Path) -> Iterator[Folder]:
 @pytest.mark.slow
 def test_every_step_comes_out_as_on_kazoo(hosts_of_either_kind: str, folder: Folder) -> None:
     outcomes: dict[Sequence[str], list[list[Any]]] = {}
+    # The steps of one store are seen by the other at once only on one server.
+    server = hosts_of_either_kind.partition(",")[0]
     for prefix in (DROPIN, KAZOO):
-        outcomes[prefix] = heard(folder.start(prefix, "steps", hosts_of_either_kind), prefix)["steps"]
+        outcomes[prefix] = heard(folder.start(prefix, "steps", server), prefix)["steps"]
     ours: dict[str, Any] = dict(outcomes[DROPIN])
     assert outcomes[DROPIN] == outcomes[KAZOO]
     assert (ours["initialize"], ours["initialize again"], ours["cancelled"]) == (True, False, None)

@@ -51,7 +51,8 @@ def run_tests(hosts: str, folder: Path, modules: str, *left_out: str) -> dict[st
     require_programs("tooz", "testtools", "fixtures")
     runner = folder / "run.py"
     runner.write_text(RUN, encoding="utf-8")
-    environment = {"TOOZ_TEST_URL": f"zookeeper://{hosts}"}
+    # Its tests read with one client what another has written, which only holds for clients of one server.
+    environment = {"TOOZ_TEST_URL": f"zookeeper://{hosts.split(',', maxsplit=1)[0]}"}
     process = start_program(DROPIN, str(runner), modules, *left_out, folder=folder, environment=environment)
     output, report = finish_program(process)
     found = dict(OUTCOME.findall(report))
