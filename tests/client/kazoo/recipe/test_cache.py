@@ -146,8 +146,12 @@ def test_what_is_told_before_start_returns_is_heard(client: KazooClient) -> None
             super()._spawn()
             assert heard.wait(BOUND)
 
+    def hear(event: TreeEvent) -> None:
+        if event.event_type == TreeEvent.INITIALIZED:
+            heard.set()
+
     cache = Overtaken(client, "/tree")
-    cache.listen(lambda event: heard.set() if event.event_type == TreeEvent.INITIALIZED else None)
+    cache.listen(hear)
     cache.start()
     cache.close()
 
