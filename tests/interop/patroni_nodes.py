@@ -163,6 +163,12 @@ class Node:
         status, body = self._get("/replica")
         return status == 200 and json.loads(body).get("replication_state") == "streaming"
 
+    def has_seen(self, other: Node) -> bool:
+        """Whether this node has read from the store that another one streams: Patroni reads it once a round."""
+        status, body = self._get("/cluster")
+        members = json.loads(body)["members"] if status == 200 else []
+        return any(member["name"] == other.name and member["state"] == "streaming" for member in members)
+
     def switch_to(self, candidate: Node) -> None:
         """Has Patroni hand over to another node."""
         status, body = self._get("/switchover", {"leader": self.name, "candidate": candidate.name})

@@ -40,6 +40,7 @@ def test_switchover_and_failover(nodes: tuple[Node, Node]) -> None:
     two.start()
     wait_until(lambda: two.is_replica, "the second node follows", one, two)
 
+    wait_until(lambda: one.has_seen(two), "the leader knows whom it may hand over to", one, two)
     one.switch_to(two)
     wait_until(lambda: two.is_primary and one.is_replica, "the nodes have changed places", one, two)
     two.sql("insert into kept values (2)")
