@@ -20,6 +20,11 @@ from .request_sequences import Step
 
 Observation = tuple[Any, ...]
 
+PINGS_MAX = 200
+"""Pings to a server that is to end the connection, before it counts as one that does not."""
+
+_UNIMPLEMENTED = -6
+
 
 @dataclass
 class World:
@@ -64,15 +69,13 @@ class World:
         except Closed as closed:
             frames, ended = closed.frames, True
         heard += [self._observe(step, step.who, frame) for frame in frames]
+        unknown = bool(frames) and frames[-1].err == _UNIMPLEMENTED
         for who in range(self.clients):
             if who == step.who and ended:
                 heard.append((who, "closed"))
                 heard += self._come_back(who)
                 continue
-            try:
-                frames, gone = self._clients[who].barrier(), False
-            except Closed as closed:
-                frames, gone = closed.frames, True
+            frames, gone = self._behind(who, until_closed=who == step.who and unknown)
             heard += [self._observe(step, who, frame) for frame in frames]
             if gone:
                 heard.append((who, "closed behind"))
@@ -81,6 +84,20 @@ class World:
             # The order in which a session's ephemeral znodes go, and their events with them, is unspecified.
             heard.sort(key=repr)
         return heard
+
+    def _behind(self, who: int, *, until_closed: bool) -> tuple[list[Frame], bool]:
+        """What comes up to the answer of a ping, and whether the connection ended before that.
+
+        Java ends the connection of an opcode that it does not know a moment after its answer, and may answer pings
+        until then.
+        """
+        frames: list[Frame] = []
+        try:
+            for _ in range(PINGS_MAX if until_closed else 1):
+                frames += self._clients[who].barrier()
+        except Closed as closed:
+            return frames + closed.frames, True
+        return frames, False
 
     def _come_back(self, who: int) -> list[Observation]:
         """Connects a client again: to its session, or to a new one where that is over."""

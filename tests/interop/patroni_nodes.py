@@ -166,7 +166,7 @@ class Node:
     def has_seen(self, other: Node) -> bool:
         """Whether this node has read from the store that another one streams: Patroni reads it once a round."""
         status, body = self._get("/cluster")
-        members = json.loads(body)["members"] if status == 200 else []
+        members: list[dict[str, str]] = json.loads(body)["members"] if status == 200 else []
         return any(member["name"] == other.name and member["state"] == "streaming" for member in members)
 
     def switch_to(self, candidate: Node) -> None:

@@ -19,7 +19,9 @@ from terzetto.testcluster import BlockingEnsemble
 BOUND = 20.0
 
 PROGRAM = """
-import sys, threading
+import signal, sys, threading
+# Whoever is started in the background by a shell has been told to ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from terzetto.client.kazoo.client import KazooClient
 
 client = KazooClient(sys.argv[1], timeout=30)
