@@ -70,10 +70,16 @@ class MixedEnsemble(RealEnsemble):
         return server
 
     def __enter__(self) -> MixedEnsemble:
-        first = max(sid for sid, kind in self._kinds.items() if kind not in OBSERVERS)
-        # With equal histories the highest id wins, unless the others have elected before it came.
-        self.servers[first].start()
-        self.servers[first].wait_listening()
+        voters = [sid for sid, kind in self._kinds.items() if kind not in OBSERVERS]
+        # With equal histories the highest id wins, but only if its vote is heard: two others that can do without it may
+        # have elected before. Of a bare quorum everybody is heard.
+        try:
+            for sid in voters[-(len(voters) // 2 + 1) :]:
+                self.servers[sid].start()
+            self.wait_serving()
+        except BaseException:
+            self.close()
+            raise
         super().__enter__()
         return self
 
