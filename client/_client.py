@@ -23,15 +23,10 @@ from ._pipeline import Pipeline
 from ._requests import Requests, check_watch
 from ._retry import RetryPolicy
 from ._transaction import ReadChildren, ReadData, Transaction, multi_read_ops, multi_read_outcome
-from ._trees import create_missing, delete_tree
+from ._trees import create_below, create_missing, delete_tree
 from ._watching import CallbackWatcher, StateStream, WatchCallback, WatchStream
-from .errors import (
-    ConfigurationError,
-    NoNodeError,
-    NoWatcherError,
-    ZookeeperError,
-)
-from .paths import Chroot, parent
+from .errors import ConfigurationError, NoWatcherError, ZookeeperError
+from .paths import Chroot
 from .values import ACL, AddWatchMode, ClientInfo, ServerVersion, WatcherType, ZnodeStat, check_acl
 
 T = TypeVar("T")
@@ -46,6 +41,7 @@ class ZooKeeper:
     - `SessionExpiredError`: the session ended. `ConnectionClosedError`: the client was closed.
     - `AuthFailedError`: the server refused the client's credentials; no call can succeed any more.
     - `ValueError`, `TypeError`: an argument that no server would take; nothing was sent.
+    - `RuntimeError`: the call comes from another trio run than the one that opened the client.
 
     A call made without a connection waits for one, within the caller's own cancel scope.
     """
@@ -56,7 +52,7 @@ class ZooKeeper:
         self._requests = Requests(core.session, chroot, core.default_acl, core.max_request_size)
 
     def __repr__(self) -> str:
-        return f"<ZooKeeper {self.state} session 0x{self.session_id:x} chroot {self.chroot or '/'!r}>"
+        return f"<ZooKeeper {self.state} session 0x{self.session_id % 2**64:x} chroot {self.chroot or '/'!r}>"
 
     # State ------------------------------------------------------------------------------------------------------------
 
@@ -157,9 +153,7 @@ class ZooKeeper:
         if not callable(listener):
             raise ConfigurationError(f"a listener must be a callable that takes a state, not {listener!r}")
         if iscoroutinefunction(listener):
-            raise ConfigurationError(
-                f"a listener must be a plain function, an async one is never awaited: {listener!r}"
-            )
+            raise ConfigurationError(f"a listener must be a plain function, async ones are never awaited: {listener!r}")
         self._core.runner.listeners[listener] = None
         return listener
 
@@ -327,13 +321,11 @@ class ZooKeeper:
         """
         acl = None if acl is None else check_acl(acl)  # an iterator gives its entries only once
         args = (path, value, acl, ephemeral, sequence, include_data, ttl, container)
-        try:
+        if not makepath:
             return await self._call(self._requests.create, *args)
-        except NoNodeError:
-            if not makepath or path == "/":
-                raise
-        await self.ensure_path(parent(path), acl)
-        return await self._call(self._requests.create, *args)
+        create = partial(self._call, self._requests.create, *args)
+        above = self._requests.parent(path, sequence=sequence)
+        return await create_below(create, partial(self._create_missing, above, acl))
 
     async def ensure_path(self, path: str, acl: Iterable[ACL] | None = None) -> bool | str:
         """Creates the path and all that is missing above it, also above the chroot.
@@ -344,14 +336,16 @@ class ZooKeeper:
         acl = None if acl is None else check_acl(acl)
         if await self.exists(path) is not None:
             return True
+        await self._create_missing(self._requests.absolute(path), acl)
+        return path
+
+    async def _create_missing(self, absolute: str, acl: list[ACL] | None) -> None:
         plain = ZooKeeper(self._core, Chroot())
-        plain._requests.default_acl = self._requests.default_acl
         try:
-            await create_missing(plain, self._requests.absolute(path), acl)
+            await create_missing(plain, absolute, acl or self._requests.default_acl)
         except ZookeeperError as error:
             error.path = None if error.path is None else self.unchroot(error.path)
             raise
-        return path
 
     async def delete(self, path: str, version: int = -1, recursive: bool = False) -> bool:
         """Deletes a znode; returns True.
@@ -505,6 +499,7 @@ class ZooKeeper:
 
     async def _add_persistent(self, path: str, mode: AddWatchMode, watcher: Any) -> None:
         core = self._core
+        core.runner.check_run()
         request, take_back = self._requests.add_watch(path, mode, watcher)
         try:
             await core.call(request)
@@ -520,6 +515,7 @@ class ZooKeeper:
             NoWatcherError: there is none.
         """
         core = self._core
+        core.runner.check_run()
         absolute = self._requests.absolute(path)
         await trio.lowlevel.checkpoint_if_cancelled()
         found, requests, effects = core.session.unwatch_all(absolute, WatcherType(kind))
@@ -551,8 +547,6 @@ class ZooKeeper:
             recursive: everything below the path too, but no events of type CHILD.
             max_buffered: events that wait for a slow reader.
         """
-        if max_buffered < 1:
-            raise ValueError(f"max_buffered must be at least 1, not {max_buffered}")
         core = self._core
         mode = AddWatchMode.PERSISTENT_RECURSIVE if recursive else AddWatchMode.PERSISTENT
         stream = WatchStream(self._chroot, max_buffered)
@@ -569,7 +563,13 @@ class ZooKeeper:
     # Clean-up ---------------------------------------------------------------------------------------------------------
 
     def defer_delete(
-        self, path: str, *, prefix: str | None = None, data: bytes | None = None, own: bool = False
+        self,
+        path: str,
+        *,
+        prefix: str | None = None,
+        data: bytes | None = None,
+        own: bool = False,
+        in_any_session: bool = False,
     ) -> None:
         """Deletes a znode in the background, whatever becomes of the caller: tried until it is done or the session
         ends.
@@ -580,13 +580,14 @@ class ZooKeeper:
                 create reply was lost.
             data: only if it holds these, for a znode that may be somebody else's by then.
             own: only if it is an ephemeral znode of the present session.
+            in_any_session: go on in the next session where the present one ends, for a znode that outlives them.
         """
         self._requests.absolute(path)
-        if prefix is not None and (not isinstance(prefix, str) or not prefix or "/" in prefix):
-            raise ValueError(f"prefix must be the beginning of a znode's name, not {prefix!r}")
+        self._core.runner.check_run()
         session, first = self._core.session, self._core.session.resumable_id
         doomed = Doomed(path, prefix, data, (first or -1) if own else 0)
-        self._core.janitor.defer(self, doomed, lambda: session.resumable_id != first)
+        over = (lambda: session.is_over) if in_any_session else (lambda: session.resumable_id != first)
+        self._core.janitor.defer(self, doomed, over, in_any_session=in_any_session)
 
 
 def core_of(client: ZooKeeper) -> ClientCore:

@@ -18,7 +18,7 @@ _VERSION = re.compile(r"^(?:Zookeeper version: |zookeeper\.version=)(\d+)\.(\d+)
 
 async def ask_server(runner: SessionRunner, cmd: bytes | str) -> str:
     """See `ZooKeeper.command`."""
-    raw = cmd.encode() if isinstance(cmd, str) else cmd
+    raw = cmd.encode(errors="replace") if isinstance(cmd, str) else cmd
     if not isinstance(raw, bytes) or not re.fullmatch(rb"[a-z]{4}", raw):
         raise ValueError(f"a command has four lower-case letters, like 'ruok', not {cmd!r}")
     endpoint = runner.endpoint

@@ -15,7 +15,7 @@ from ._clock import Clock
 from ._janitor import Janitor
 from ._pending import Request
 from ._proof import AMPLE_SHARE
-from ._requests import Requests
+from ._requests import Requests, check_watch
 from ._retry import RetryPolicy
 from ._runner import SessionRunner
 from ._session import Session
@@ -189,7 +189,7 @@ class DeletionWatch:
             self._tell(EventType.NONE)
 
     def _tell(self, event_type: str) -> None:
-        self._watch(WatchedEvent(event_type, self._runner.session.keeper_state, self._path))
+        self._runner.tell(self._watch, WatchedEvent(event_type, self._runner.session.keeper_state, self._path))
 
 
 class SessionProof:
@@ -263,7 +263,8 @@ class SessionProof:
             What withdraws the request, as long as it has not gone out; later it does nothing.
         """
         core = self._core
-        deletion = DeletionWatch(core.runner, self._requests, path, watch)
+        self._requests.absolute(path)
+        deletion = DeletionWatch(core.runner, self._requests, path, check_watch(watch))
         core.guard.send_soon(deletion)
         return lambda: core.guard.withdraw(deletion)
 

@@ -57,7 +57,8 @@ def parse_hosts(hosts: str | Iterable[str]) -> tuple[list[Endpoint], str | None]
 
     Args:
         hosts: "h1:p1,h2:p2/chroot", "[::1]:2181", or a list of "h:p" whose last item may be "/chroot". Entries may be
-            WebSocket gateways, "ws://host:port/path" or "wss://..."; a chroot cannot stand beside those.
+            WebSocket gateways, "ws://host:port/path" or "wss://..."; a chroot cannot stand beside those. In a string a
+            comma within a query is written "%2C".
 
     Returns:
         Endpoints in the order given, and the chroot, `None` without one.
@@ -65,6 +66,9 @@ def parse_hosts(hosts: str | Iterable[str]) -> tuple[list[Endpoint], str | None]
     Raises:
         ConfigurationError: names the entry and what is wrong with it.
     """
+    given: object = hosts
+    if isinstance(given, bytes) or not isinstance(given, Iterable):
+        raise ConfigurationError(f"hosts must be 'host:port,host:port' or a list of str, not {type(hosts).__name__}")
     if isinstance(hosts, str):
         entries, chroot = _split_string(hosts)
     else:
@@ -108,13 +112,27 @@ def _redacted(hosts: object, entries: list[str]) -> object:
 
 
 def _shown(entry: str) -> str:
-    if "://" not in entry:
-        return entry
-    return re.sub(r"//[^/]*@", "//...@", entry.partition("?")[0].partition("#")[0])
+    scheme, mark, rest = entry.partition("://")
+    if not mark:
+        return entry if "@" not in entry else f"...@{entry.rpartition('@')[2]}"
+    place = re.split("[?#]", rest, maxsplit=1)[0]
+    authority, slash, path = place.partition("/")
+    _, at, name = authority.rpartition("@")
+    if "@" in rest and not at:
+        # A password with one of "/?#" in it ends the authority: its beginning stands where a port does.
+        return f"{scheme}://..."
+    host, colon, port = name.partition(":")
+    if colon and not name.startswith("[") and not port.isdigit():
+        # And so does that of one with a comma.
+        name = f"{host}:..."
+    return f"{scheme}://{'...@' if at else ''}{name}{slash}{path}"
 
 
 def _parse_url(entry: str) -> Endpoint:
     where = f"{_shown(entry)!r} in hosts"
+    if any(character in entry for character in "\t\r\n"):
+        # `urlsplit` leaves them out, and would name another host.
+        raise ConfigurationError(f"{where}: a URL has no tabs and no line ends")
     scheme = entry.partition(":")[0].lower()
     if scheme not in _URL_PORTS:
         meant = {"http": "; did you mean ws://?", "https": "; did you mean wss://?"}.get(scheme, "")
@@ -141,28 +159,29 @@ def _parse_url(entry: str) -> Endpoint:
 def _parse_entry(entry: str, hosts: object) -> Endpoint:
     if "://" in entry:
         return _parse_url(entry)
+    name = _shown(entry)
     if "/" in entry:
-        raise ConfigurationError(f"{entry!r} in hosts {hosts!r}: {_CHROOT_BESIDE}")
+        raise ConfigurationError(f"{name!r} in hosts {hosts!r}: {_CHROOT_BESIDE}")
     if not entry:
         raise ConfigurationError(f"empty entry in hosts {hosts!r}; expected 'host:port'")
     if entry.startswith("["):
         host, bracket, rest = entry[1:].partition("]")
         if not bracket or (rest and not rest.startswith(":")):
-            raise ConfigurationError(f"{entry!r} in hosts {hosts!r}: expected '[address]:port'")
+            raise ConfigurationError(f"{name!r} in hosts {hosts!r}: expected '[address]:port'")
         port = rest[1:]
         has_port = bool(rest)
     else:
         host, colon, port = entry.partition(":")
         has_port = bool(colon)
         if ":" in port:
-            raise ConfigurationError(f"{entry!r} in hosts {hosts!r}: an IPv6 address stands in brackets, '[::1]:2181'")
+            raise ConfigurationError(f"{name!r} in hosts {hosts!r}: an IPv6 address stands in brackets, '[::1]:2181'")
     if not host or any(character.isspace() or not character.isprintable() for character in host):
-        raise ConfigurationError(f"{entry!r} in hosts {hosts!r}: expected a host name or address before the port")
+        raise ConfigurationError(f"{name!r} in hosts {hosts!r}: expected a host name or address before the port")
     try:
         host.encode("idna")
     except UnicodeError as error:
-        raise ConfigurationError(f"{entry!r} in hosts {hosts!r}: {host!r} is no host name: {error}") from None
-    return Endpoint(host, _parse_port(port, entry, hosts) if has_port else DEFAULT_PORT, host)
+        raise ConfigurationError(f"{name!r} in hosts {hosts!r}: {host!r} is no host name: {error}") from None
+    return Endpoint(host, _parse_port(port, name, hosts) if has_port else DEFAULT_PORT, host)
 
 
 def _parse_port(text: str, entry: str, hosts: object) -> int:

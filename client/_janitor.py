@@ -2,7 +2,7 @@
 
 A cancelled caller cannot wait for a deletion, and a caller whose create reply was lost does not know what to delete.
 Both leave it here. Each deletion is tried until it succeeds or the session ends; ephemeral znodes go with the session
-anyway.
+anyway, and what outlives it may be deleted in the next one.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from .errors import (
     KazooException,
     NoNodeError,
     NotReadOnlyCallError,
+    ReplyTooLargeError,
     SessionExpiredError,
     SessionMovedError,
     ThrottledOpError,
@@ -34,6 +35,7 @@ log = logging.getLogger("terzetto.client")
 
 
 _PASSING = (ConnectionLoss, ThrottledOpError, NotReadOnlyCallError, SessionMovedError)
+_NOT_TOO_LARGE = tenacity.retry_if_not_exception_type(ReplyTooLargeError)
 
 
 class Znodes(Protocol):
@@ -72,6 +74,12 @@ class Doomed:
     data: bytes | None = None
     owner: int = 0
 
+    def __post_init__(self) -> None:
+        if self.prefix is not None and (not isinstance(self.prefix, str) or not self.prefix or "/" in self.prefix):
+            raise ValueError(f"prefix must be the beginning of a znode's name, not {self.prefix!r}")
+        if self.data is not None and not isinstance(self.data, bytes):
+            raise TypeError(f"data must be bytes or None, not {type(self.data).__name__}: {self.data!r:.100}")
+
     @property
     def is_conditional(self) -> bool:
         """Whether a znode has to be looked at first."""
@@ -80,6 +88,10 @@ class Doomed:
     def means(self, data: bytes, stat: ZnodeStat) -> bool:
         """Whether a znode with these contents is meant."""
         return self.data in (None, data) and self.owner in (0, stat.ephemeralOwner)
+
+
+_Deletion = tuple[Znodes, Doomed, Callable[[], bool], tuple[type[KazooException], ...]]
+"""What `Janitor._delete` takes."""
 
 
 class Janitor:
@@ -93,7 +105,7 @@ class Janitor:
         self._wait = FullJitter(rng, maximum=1.0)
         self._scope = trio.CancelScope(shield=True)
         self._nursery: trio.Nursery | None = None
-        self._started = trio.Event()
+        self._early: list[_Deletion] = []
         self._idle = trio.Event()
         self._idle.set()
         self._pending = 0
@@ -108,16 +120,27 @@ class Janitor:
         with self._scope:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
-                self._started.set()
+                for deletion in self._early:
+                    nursery.start_soon(self._delete, *deletion)
+                self._early.clear()
                 await trio.sleep_forever()
 
-    def defer(self, znodes: Znodes, doomed: Doomed, session_over: Callable[[], bool]) -> None:
-        """Deletes what is doomed. Tried until it is done or `session_over` is true."""
-        if self._nursery is None or self._scope.cancel_called:
+    def defer(
+        self, znodes: Znodes, doomed: Doomed, session_over: Callable[[], bool], *, in_any_session: bool = False
+    ) -> None:
+        """Deletes what is doomed. Tried until it is done or `session_over` is true; in a later session only with
+        `in_any_session`.
+        """
+        if self._scope.cancel_called:
             raise RuntimeError("the client is closed")
         self._pending += 1
         self._idle = trio.Event() if self._pending == 1 else self._idle
-        self._nursery.start_soon(self._delete, znodes, doomed, session_over)
+        passing = (*_PASSING, SessionExpiredError) if in_any_session else _PASSING
+        deletion: _Deletion = (znodes, doomed, session_over, passing)
+        if self._nursery is None:  # `run` has not had its turn yet
+            self._early.append(deletion)
+        else:
+            self._nursery.start_soon(self._delete, *deletion)
 
     async def drain(self) -> None:
         """Waits until nothing is pending."""
@@ -127,7 +150,13 @@ class Janitor:
         """Gives up what is pending."""
         self._scope.cancel()
 
-    async def _delete(self, znodes: Znodes, doomed: Doomed, session_over: Callable[[], bool]) -> None:
+    async def _delete(
+        self,
+        znodes: Znodes,
+        doomed: Doomed,
+        session_over: Callable[[], bool],
+        passing: tuple[type[KazooException], ...],
+    ) -> None:
         failures: list[KazooException] = []
 
         async def attempt() -> None:
@@ -140,13 +169,15 @@ class Janitor:
         try:
             try:
                 await attempt()
-            except _PASSING as error:
+            except ReplyTooLargeError:
+                raise  # each attempt would cost everybody the connection
+            except passing as error:
                 failures.append(error)
             if failures:  # only what is repeated pays for repetitions
                 await tenacity.AsyncRetrying(
                     sleep=trio.sleep,
                     wait=self._wait,
-                    retry=tenacity.retry_if_exception_type(_PASSING),
+                    retry=tenacity.retry_if_exception_type(passing) & _NOT_TOO_LARGE,
                     reraise=True,
                 )(attempt)
         except (SessionExpiredError, AuthFailedError):

@@ -51,6 +51,8 @@ def _parse(hosts: str | Iterable[str], chroot: str | None) -> tuple[list[Endpoin
 
 def _credentials(auth: Iterable[tuple[str, str | bytes]]) -> tuple[tuple[str, bytes], ...]:
     checked: list[tuple[str, bytes]] = []
+    if not isinstance(auth, Iterable):
+        raise ConfigurationError("auth must be a list of (scheme, credential) pairs, like ('digest', 'user:password')")
     for pair in auth:
         # The message must not show what may be a secret.
         if not isinstance(pair, tuple) or len(pair) != 2:
@@ -110,6 +112,19 @@ def _dialler(
     """The transport for plain servers and gateways; without one of the caller's, gateways get TLS by their address."""
     plain, bare = transport or TcpTransport(tls), transport or TcpTransport()
     return WebSocketTransport(plain, bare, options=websocket, tls=tls, max_reply_size=config.max_reply_size)
+
+
+def _check_collaborators(
+    tls: ssl.SSLContext | None, transport: Transport | None, clock: Clock | None, rng: random.Random | None
+) -> None:
+    if tls is not None and not isinstance(tls, ssl.SSLContext):
+        raise TypeError(f"tls must be an ssl.SSLContext, not {tls!r}")
+    if transport is not None and not (hasattr(transport, "resolve") and hasattr(transport, "dial")):
+        raise TypeError(f"transport must be a Transport, with 'resolve' and 'dial', not {transport!r}")
+    if clock is not None and not hasattr(clock, "now"):
+        raise TypeError(f"clock must be a Clock, with 'now', not {clock!r}")
+    if rng is not None and not isinstance(rng, random.Random):
+        raise TypeError(f"rng must be a random.Random, not {rng!r}")
 
 
 def _mechanism(sasl: Callable[[str], SaslMechanism] | None) -> Callable[[str], SaslMechanism] | None:
@@ -190,6 +205,7 @@ async def open_zookeeper(
         SessionExpiredError: `client_id` names no live session, and `renew_session` is False.
     """
     endpoints, view = _parse(hosts, chroot)
+    _check_collaborators(tls, transport, clock, rng)
     _check_combination(endpoints, tls, transport, websocket, track_ensemble)
     config = SessionConfig(
         session_timeout=_seconds("session_timeout", session_timeout),
@@ -235,19 +251,22 @@ async def _running(
     core: ClientCore, dialler: WebSocketTransport, connect_limit: float | None
 ) -> AsyncIterator[trio.Nursery]:
     """Runs the client's tasks, connected, for the block; closes the session and ends them behind it."""
-    async with PlainNursery() as nursery:
-        dialler.run_links_in(nursery)
-        nursery.start_soon(core.janitor.run)
-        nursery.start_soon(core.runner.run)
-        nursery.start_soon(core.guard.run)
-        try:
-            if connect_limit is not None:
-                await _connected(core, connect_limit)
-            yield nursery
-        finally:
-            await core.runner.aclose(core.janitor)
-            core.end()
-            nursery.cancel_scope.cancel()
+    try:
+        async with PlainNursery() as nursery:
+            dialler.run_links_in(nursery)
+            nursery.start_soon(core.janitor.run)
+            nursery.start_soon(core.runner.run)
+            nursery.start_soon(core.guard.run)
+            try:
+                if connect_limit is not None:
+                    await _connected(core, connect_limit)
+                yield nursery
+            finally:
+                await core.runner.aclose(core.janitor)
+                nursery.cancel_scope.cancel()
+    finally:
+        # Not before the runner has ended, which may have a last state to tell.
+        core.end()
 
 
 async def _connected(core: ClientCore, limit: float) -> None:
@@ -263,10 +282,11 @@ async def _connected(core: ClientCore, limit: float) -> None:
 
 
 async def _check_chroot(client: ZooKeeper, ensure: bool) -> None:
-    if await client.exists("/") is not None:
+    # Harmless to repeat: a connection that goes right now is no reason for the block not to begin.
+    if await client.retry(client.exists, "/") is not None:
         return
     if not ensure:
         raise ConfigurationError(
             f"the chroot {client.chroot!r} does not exist on the servers; create it, or pass ensure_chroot=True"
         )
-    await client.ensure_path("/")
+    await client.retry(client.ensure_path, "/")

@@ -53,8 +53,8 @@ class Pipeline:
     """
 
     def __init__(self, runner: SessionRunner, requests: Requests, window: int) -> None:
-        if window < 1:
-            raise ValueError(f"window must be at least 1 request, not {window}")
+        if isinstance(window, bool) or not isinstance(window, int) or window < 1:
+            raise ValueError(f"window must be at least 1 request, not {window!r}")
         self._runner = runner
         self._requests = requests
         self._window = window
@@ -68,6 +68,7 @@ class Pipeline:
         self._open = False
 
     async def __aenter__(self) -> Pipeline:
+        self._runner.check_run()
         await trio.lowlevel.checkpoint_if_cancelled()
         self._open = True
         return self

@@ -15,7 +15,7 @@ from ._pending import Request
 from ._session import Session
 from ._watching import CallbackWatcher, WatchCallback
 from .errors import NoNodeError
-from .paths import Chroot, check_create_path, check_path
+from .paths import Chroot, check_create_path, check_path, parent
 from .values import ACL, MAX_TTL_MS, AddWatchMode, CreateMode, check_acl
 from .wire.multi import MULTI, MULTI_READ, MultiOp, MultiResult
 from .wire.operations import (
@@ -43,6 +43,9 @@ from .wire.operations import (
 )
 
 CONFIG_PATH = "/zookeeper/config"
+
+# Looking a mode up by its number takes longer than encoding the request.
+_PLAIN_MODES = tuple(CreateMode(number) for number in range(4))
 
 
 def check_version(version: int) -> int:
@@ -88,12 +91,15 @@ def create_mode(
     if ttl is not None:
         if ephemeral:
             raise ValueError("an ephemeral znode cannot have a ttl")
-        milliseconds = round(ttl * 1000)
+        if isinstance(ttl, bool) or not isinstance(ttl, (int, float)):
+            raise TypeError(f"ttl must be a number of seconds, not {ttl!r}")
+        # Compared before it is rounded: what is no number, or infinite, cannot be.
+        milliseconds = round(ttl * 1000) if 0 <= ttl * 1000 <= MAX_TTL_MS + 1 else 0
         if not 1 <= milliseconds <= MAX_TTL_MS:
             raise ValueError(f"ttl must be from 0.001 to {MAX_TTL_MS / 1000} seconds, not {ttl!r}")
         mode = CreateMode.PERSISTENT_SEQUENTIAL_WITH_TTL if sequence else CreateMode.PERSISTENT_WITH_TTL
         return CREATE_TTL, mode, milliseconds
-    return CREATE, CreateMode(ephemeral + 2 * sequence), None
+    return CREATE, _PLAIN_MODES[ephemeral + 2 * sequence], None
 
 
 def _absent(request: Request, _zxid: int) -> None:
@@ -140,8 +146,9 @@ class Requests:
         xid = self.session.next_xid()
         frame = operation.frame(xid, *fields)
         if len(frame) - 4 > self.max_request_size:
+            of = "" if path is None else f" of {path!r}"
             raise ValueError(
-                f"{operation.opcode.name.lower()} of {path!r} needs {len(frame) - 4} bytes, the server takes "
+                f"{operation.opcode.name.lower()}{of} needs {len(frame) - 4} bytes, the server takes "
                 f"{self.max_request_size} (jute.maxbuffer; max_request_size)"
             )
         request = Request(operation, xid, frame, path)
@@ -266,6 +273,8 @@ class Requests:
                 raise TypeError(f"{name} must be a str or None, not {text!r}")
         if isinstance(from_config, bool) or not isinstance(from_config, int):
             raise TypeError(f"from_config must be an int, -1 for any, not {from_config!r}")
+        if not -(2**63) <= from_config < 2**63:
+            raise ValueError(f"from_config {from_config} does not fit 64 bits")
         if members is not None and (joining is not None or leaving is not None):
             raise ValueError("reconfig takes either new_members or joining and leaving, not both")
         if members is None and joining is None and leaving is None:
@@ -279,7 +288,11 @@ class Requests:
         if not isinstance(credential, (str, bytes)):
             # The value itself is a secret.
             raise TypeError(f"credential must be a str or bytes, not {type(credential).__name__}")
-        raw = credential.encode() if isinstance(credential, str) else credential
+        try:
+            scheme.encode()
+            raw = credential.encode() if isinstance(credential, str) else credential
+        except UnicodeEncodeError:
+            raise ValueError("a scheme or credential cannot be encoded as UTF-8") from None
         frame = AUTH.frame(AUTH_XID, 0, scheme, raw)
         if len(frame) - 4 > self.max_request_size:
             raise ValueError(f"the credential needs {len(frame) - 4} bytes, the server takes {self.max_request_size}")
@@ -308,3 +321,7 @@ class Requests:
     def absolute(self, path: str) -> str:
         """A checked path with the chroot."""
         return self._path(path)
+
+    def parent(self, path: str, *, sequence: bool) -> str:
+        """The parent of a znode to be created, with the chroot."""
+        return parent(self.chroot.absolute(check_create_path(path, sequence=sequence), sequence=sequence))

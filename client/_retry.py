@@ -51,10 +51,13 @@ class RetryPolicy:
     wait: wait_base = field(default_factory=lambda: FullJitter(random.Random()))
 
     def __post_init__(self) -> None:
-        if self.attempts is not None and self.attempts < 1:
-            raise ValueError(f"attempts must be at least 1 or None, not {self.attempts}")
-        if self.deadline is not None and self.deadline <= 0:
-            raise ValueError(f"deadline must be more than 0 seconds or None, not {self.deadline}")
+        if self.attempts is not None and (not isinstance(self.attempts, int) or self.attempts < 1):
+            raise ValueError(f"attempts must be at least 1 or None, not {self.attempts!r}")
+        # The other way round, a deadline that is no number at all would pass.
+        if self.deadline is not None and not (isinstance(self.deadline, (int, float)) and self.deadline > 0):
+            raise ValueError(f"deadline must be more than 0 seconds or None, not {self.deadline!r}")
+        if not callable(self.wait):
+            raise ValueError(f"wait must be a tenacity wait strategy, not {self.wait!r}")
 
     def is_safe(self, error: BaseException, opcode: int | None = None) -> bool:
         """Whether a request that failed with this error may be sent again.

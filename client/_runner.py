@@ -69,6 +69,7 @@ class SessionRunner:
         settled: set once the first connection stands or can never stand.
         listeners: called with each new `KazooState`, in order; one that returns True is removed.
         last_error: why the last connection or attempt failed.
+        round_failed: called behind each round over all servers that gave no session, if there is one.
     """
 
     def __init__(
@@ -88,7 +89,9 @@ class SessionRunner:
         self.settled = trio.Event()
         self.listeners: dict[Callable[[str], Any], None] = {}
         self.last_error: BaseException | None = None
+        self.round_failed: Callable[[], None] | None = None
         self._rng = rng
+        self._run_token = trio.lowlevel.current_trio_token()
         self._told_state = session.state
         self._timeouts = timeouts
         self._scope = trio.CancelScope(shield=True)
@@ -108,12 +111,22 @@ class SessionRunner:
 
     # Requests ---------------------------------------------------------------------------------------------------------
 
+    def check_run(self) -> None:
+        """Raises `RuntimeError` where another trio run is, which must not touch this one's tasks."""
+        if trio.lowlevel.current_trio_token() is not self._run_token:
+            raise RuntimeError(
+                "this client belongs to another trio run: open one in each, or call it by trio.from_thread.run"
+            )
+
     async def call(self, request: Request) -> Any:
         """Sends a request and waits for its outcome, by parking. A checkpoint.
 
         Raises:
             KazooException: the request's error, or why the session takes none.
+            RuntimeError: the client belongs to another trio run.
         """
+        if trio.lowlevel.current_trio_token() is not self._run_token:
+            self.check_run()
         await trio.lowlevel.checkpoint_if_cancelled()
         request.waiter = current_task()
         self.submit(request)
@@ -198,7 +211,7 @@ class SessionRunner:
                         waiter.completed(request)
             elif isinstance(effect, Deliver):
                 for watcher in effect.watchers:
-                    self._tell(watcher.deliver, effect.event)
+                    self.tell(watcher.deliver, effect.event)
             elif isinstance(effect, StateChanged):
                 self._state_changed(effect)
             elif isinstance(effect, DropLink):
@@ -213,7 +226,8 @@ class SessionRunner:
         if self.session.queue.has_output:
             self.wake_writer()
 
-    def _tell(self, callback: Callable[[Any], Any], argument: object) -> Any:
+    def tell(self, callback: Callable[[Any], Any], argument: object) -> Any:
+        """Calls a callback of the application's; what it raises is logged. Returns what it returns."""
         # The one place where an exception is not passed on: the callback is the application's, the reader is
         # everyone's.
         try:
@@ -233,7 +247,7 @@ class SessionRunner:
             return  # only the finer state is another
         self._told_state = change.state
         for listener in list(self.listeners):
-            if self._tell(listener, change.state) is True:
+            if self.tell(listener, change.state) is True:
                 self.listeners.pop(listener, None)
 
     # Connections ------------------------------------------------------------------------------------------------------
@@ -291,6 +305,8 @@ class SessionRunner:
             for address in addresses:
                 if await self._attempt(address, timeout) or self.session.phase in TERMINAL:
                     return
+        if self.round_failed is not None:
+            self.round_failed()
         raise _NoServer from self.last_error
 
     def _next_round(self) -> list[Endpoint]:
@@ -445,7 +461,7 @@ class SessionRunner:
         """Lets the deferred deletions finish and closes the session with the server, within `close_timeout`; ends
         `run`.
 
-        Half of that time belongs to the close, which is sent at least, even where there is no time to wait for it.
+        Half of that time belongs to the close. Where there is no time at all, it is sent if the link takes it at once.
         """
         ends_at = trio.current_time() + self._timeouts.close
         with trio.CancelScope(shield=True):

@@ -50,6 +50,6 @@ class PlainNursery:
             others = [leaf for leaf in leaves if id(leaf) not in own and not isinstance(leaf, trio.Cancelled)]
             if not others and own and own <= {id(leaf) for leaf in leaves}:
                 return False  # Python goes on raising the body's own error.
-            if len(others) == 1 and (error is None or isinstance(error, trio.Cancelled)):
+            if len(others) == 1 and all(isinstance(leaf, trio.Cancelled) for leaf in _leaves(error)):
                 raise others[0] from others[0].__cause__
             raise

@@ -175,7 +175,8 @@ class Session:
         if self._closing is not None or self.phase in TERMINAL:
             return self._closing
         self._refusal = _closed
-        if self.session_id == 0 or (self.established == 0 and self.phase is not Phase.RESTORING):
+        known = self.session_id if self._is_accepted else self.resumable_id
+        if known == 0 or (self.established == 0 and self.phase is not Phase.RESTORING):
             return None
         xid = self.next_xid()
         self._closing = Request(CLOSE_SESSION, xid, CLOSE_SESSION.frame(xid))

@@ -7,10 +7,11 @@ context's, and what is in the bytes. The records are made by `ssl` in memory.
 from __future__ import annotations
 
 import ssl
+from typing import Any, cast
 
 import trio
 
-from ._transport import RECEIVE_SIZE, Connection, Listener
+from ._transport import RECEIVE_SIZE, Connection
 
 _BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
@@ -80,6 +81,14 @@ class TlsConnection:
                 raise trio.BrokenResourceError(str(error)) from error
             await self._put(b"")
             self._is_shaken = True
+
+    def certificate(self) -> dict[str, Any] | None:
+        """What the other end has shown, as `ssl.SSLSocket.getpeercert` gives it; `None` for nothing, or not yet.
+
+        Raises:
+            ValueError: its names are no text.
+        """
+        return cast("dict[str, Any] | None", self._tls.getpeercert()) if self._is_shaken else None
 
     def _step(self) -> bool:
         try:
@@ -182,28 +191,3 @@ class TlsConnection:
         """See `Connection`. Without a word: the protocol inside has said what there was to say."""
         self._is_over = True
         await self._inner.aclose()
-
-
-class TlsListener:
-    """A listener with TLS over another listener.
-
-    Args:
-        inner: where connections arrive.
-        context: of the side that is dialled.
-
-    Attributes:
-        endpoint: where it listens.
-    """
-
-    def __init__(self, inner: Listener, context: ssl.SSLContext) -> None:
-        self.endpoint = inner.endpoint
-        self._inner = inner
-        self._context = context
-
-    async def accept(self) -> Connection:
-        """See `Listener`. Nobody has shaken hands yet."""
-        return TlsConnection(await self._inner.accept(), self._context, server_side=True)
-
-    def close(self) -> None:
-        """See `Listener`."""
-        self._inner.close()

@@ -146,6 +146,8 @@ def multi_read_ops(requests: Requests, reads: Iterable[ReadData | ReadChildren])
     """The operations of a multiRead and their paths. Raises `TypeError` for anything that is no read."""
     ops: list[MultiOp] = []
     paths: list[str] = []
+    if not isinstance(reads, Iterable):
+        raise TypeError(f"multi_read takes a list of ReadData and ReadChildren, not {reads!r}")
     for read in reads:
         if isinstance(read, ReadData):
             ops.append(MultiOp(Opcode.GET_DATA, r.GetDataRequest(requests.absolute(read.path), False)))

@@ -5,8 +5,9 @@ Not atomic: others may create and delete at the same time, and what they do is t
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from .errors import BadArgumentsError, NodeExistsError, NoNodeError, NotEmptyError
 from .paths import join, parent
@@ -15,12 +16,43 @@ from .values import ACL
 if TYPE_CHECKING:
     from ._client import ZooKeeper
 
+T = TypeVar("T")
+
 DELETE_ROUNDS = 10
 """How often a tree is deleted again because others have created children meanwhile."""
+CREATE_ROUNDS = 10
+"""How often a path is made again because a parent has gone meanwhile, like a container that had no child yet."""
 
 
-async def create_missing(client: ZooKeeper, path: str, acl: list[ACL] | None) -> None:
-    """Creates a znode that is missing, and its missing parents first, all persistent and empty."""
+async def create_below(create: Callable[[], Awaitable[T]], make_parent: Callable[[], Awaitable[object]]) -> T:
+    """Creates a znode whose parent may be missing, or vanish before it has this child.
+
+    Raises:
+        NoNodeError: others keep deleting the parent.
+    """
+    for _ in range(CREATE_ROUNDS - 1):
+        try:
+            return await create()
+        except NoNodeError:
+            await make_parent()
+    return await create()
+
+
+async def create_missing(client: ZooKeeper, path: str, acl: list[ACL]) -> None:
+    """Creates a znode that is missing, and its missing parents first, all persistent and empty.
+
+    Raises:
+        NoNodeError: others keep deleting a parent.
+    """
+    # A refused create has shown this server the tree as it is, so another look is a better one.
+    for _ in range(CREATE_ROUNDS - 1):
+        with suppress(NoNodeError):
+            await _create_once(client, path, acl)
+            return
+    await _create_once(client, path, acl)
+
+
+async def _create_once(client: ZooKeeper, path: str, acl: list[ACL]) -> None:
     missing: list[str] = []
     while path != "/":
         missing.append(path)

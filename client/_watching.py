@@ -50,6 +50,8 @@ class WatchStream:
     survives_session: ClassVar[bool] = True
 
     def __init__(self, chroot: Chroot, max_buffered: int) -> None:
+        if isinstance(max_buffered, bool) or not isinstance(max_buffered, int) or max_buffered < 1:
+            raise ValueError(f"max_buffered must be at least 1, not {max_buffered!r}")
         self._chroot = chroot
         self._max_buffered = max_buffered
         self._items: deque[WatchedEvent | Resync] = deque()

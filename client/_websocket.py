@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import inspect
 import ipaddress
-import os
 import re
 import ssl
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import trio
 
 from ._hosts import Endpoint
 from ._tls import TlsConnection
-from ._transport import RECEIVE_SIZE, Connection, ConnectionStream, Listener, Transport
+from ._transport import RECEIVE_SIZE, Connection, Listener, Transport
+from ._websocket_frames import MESSAGE_MAX, masked_message, messages_of, plain_payload
+from ._websocket_stream import WatchedStream
 from .errors import ConfigurationError
 
 if sys.version_info < (3, 11):  # trio depends on the backport there
@@ -32,19 +33,11 @@ if sys.version_info < (3, 11):  # trio depends on the backport there
 if TYPE_CHECKING:
     from trio_websocket import ConnectionClosed, ConnectionRejected, WebSocketConnection
 
-MESSAGE_MAX = 1024 * 1024
-"""Bytes of whole frames that may be joined in one message; a longer frame has a message of its own."""
-
-ANSWER_MAX = 64 * 1024
-"""Bytes that a gateway may say before it has accepted the handshake."""
-
 CLOSE_GRACE = 0.1
 """Seconds to tell a gateway that we leave."""
 
 Token = str | Callable[[], "str | Awaitable[str]"]
 
-# The length before a frame.
-_PREFIX = 4
 _OWN_HEADERS = frozenset({"host", "connection", "upgrade", "content-length", "transfer-encoding"})
 _SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "cookie"})
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -62,6 +55,10 @@ class GatewayRefusedError(ConnectionRefusedError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An OSError is made again from its arguments alone.
+        return type(self), (*self.args, self.status), self.__dict__
 
 
 @dataclass(frozen=True)
@@ -227,7 +224,7 @@ class WebSocketTransport:
             if endpoint.is_secure:
                 bare = secure = TlsConnection(bare, self._context(), server_hostname=endpoint.server_name)
                 await secure.do_handshake()
-            stream = _WatchedStream(ConnectionStream(bare), bare if bare.sends_at_once else None)
+            stream = WatchedStream(bare)
             link = _GatewayLink(endpoint, stream, self._max_reply, self._nursery)
             await self._nursery.start(link.run, headers)
         except BaseException:
@@ -244,114 +241,10 @@ class WebSocketTransport:
         return self._tls
 
 
-class _WatchedStream(trio.abc.Stream):
-    """What trio-websocket reads from and writes to. Keeps why it ended, which trio-websocket does not.
-
-    Args:
-        stream: where the bytes go.
-        at_once: the connection below, where bytes may go to it directly, between two frames of trio-websocket's.
-
-    Attributes:
-        ended: set when nothing more can come.
-        failure: what it ended with, `None` for an end of file.
-        is_bounded: nothing long may come yet.
-        head: the first bytes.
-        sends_at_once: whether `send_nowait` is worth calling.
-    """
-
-    def __init__(self, stream: trio.abc.Stream, at_once: Connection | None = None) -> None:
-        self._stream = stream
-        self._at_once = at_once
-        self.sends_at_once = at_once is not None
-        # A frame of trio-websocket's, or the rest of one of ours, is on its way; another one would end up inside it.
-        # True for good where that was broken off: a closing frame would be taken for the end of a request.
-        self._is_sending = False
-        self._rest = b""
-        self._rest_is_sent = trio.Event()
-        self._received = 0
-        self.ended = trio.Event()
-        self.failure: BaseException | None = None
-        self.is_bounded = True
-        self.head = b""
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        while self._rest:
-            await self._rest_is_sent.wait()
-        if self._is_sending:
-            # trio-websocket sends one frame at a time, so this is no frame that may still be finished.
-            raise trio.BrokenResourceError("half a frame was sent")
-        self._is_sending = True
-        try:
-            await self._stream.send_all(data)
-        except trio.BrokenResourceError as error:
-            self._end(error.__cause__ or error)
-            raise
-        self._is_sending = False
-
-    def send_nowait(self, frame: bytes) -> bool | None:
-        """Sends a frame between two others: `True` for all of it, `False` for a part, so that `send_rest` must follow.
-
-        `None` where nothing could be sent: it must be waited for, or the connection is broken.
-        """
-        if self._at_once is None or self._is_sending or self._rest:
-            return None
-        try:
-            sent = self._at_once.send_nowait(frame)
-        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-            # Whoever waits learns why, and in whose words.
-            return None
-        if not sent:
-            return None
-        self._rest = frame[sent:]
-        if self._rest:
-            self._rest_is_sent = trio.Event()
-        return not self._rest
-
-    async def send_rest(self) -> None:
-        """Sends what is left of a frame."""
-        self._is_sending = True
-        try:
-            await self._stream.send_all(self._rest)
-            self._is_sending = False
-        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-            self._end(error.__cause__ or error)
-        finally:
-            self._rest = b""
-            self._rest_is_sent.set()
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        try:
-            data = bytes(await self._stream.receive_some(max_bytes))
-        except trio.BrokenResourceError as error:
-            self._end(error.__cause__ or error)
-            raise
-        if not data:
-            self._end(None)
-        elif self.is_bounded:
-            self._received += len(data)
-            self.head = self.head or data[:64]
-            if self._received > ANSWER_MAX:
-                self._end(ConnectionError(f"the answer to the handshake is longer than {ANSWER_MAX} bytes"))
-                return b""
-        return data
-
-    async def aclose(self) -> None:
-        self._end(None)
-        await trio.aclose_forcefully(self._stream)
-
-    def _end(self, failure: BaseException | None) -> None:
-        if not self.ended.is_set():
-            self.failure = failure
-            self.ended.set()
-
-
 class _GatewayLink:
     """A connection to a gateway. `run` is its task, from the handshake to `aclose`."""
 
-    def __init__(self, endpoint: Endpoint, stream: _WatchedStream, max_reply: int, nursery: trio.Nursery) -> None:
+    def __init__(self, endpoint: Endpoint, stream: WatchedStream, max_reply: int, nursery: trio.Nursery) -> None:
         self.peer = str(endpoint)
         self.sends_at_once = stream.sends_at_once
         self._nursery = nursery
@@ -364,6 +257,11 @@ class _GatewayLink:
         self._scope = trio.CancelScope()
         self._handshake = trio.CancelScope()
         self._gone = trio.Event()
+        # Messages that trio-websocket has given, and the wait for the next one.
+        self._given = 0
+        self._wait = trio.CancelScope()
+        self._is_reading = self._is_leaving = False
+        stream.on_park = self._change_ways
         self._socket: WebSocketConnection
 
     async def run(
@@ -443,24 +341,57 @@ class _GatewayLink:
         from trio_websocket import ConnectionClosed
 
         try:
-            for message in _messages(data):
+            for message in messages_of(data):
                 await self._socket.send_message(message)
         except ConnectionClosed as closed:
             raise self._lost(closed) from self._stream.failure
 
     async def receive(self) -> bytes:
         """See `Connection`."""
+        while True:
+            if self._stream.is_parked and self._given == self._stream.walk.messages:
+                data = await self._read_past()
+            else:
+                data = None
+                # Left as soon as the other way is to be taken.
+                with trio.CancelScope() as self._wait:
+                    data = await self._read_message()
+            if data is not None:
+                return data
+
+    def _change_ways(self) -> None:
+        self._wait.cancel()
+
+    async def _read_past(self) -> bytes | None:
+        """Plain messages do without trio-websocket, which takes several times as long; all else is for it to judge."""
+        found: bytes | BaseException
+        self._is_reading = True
+        try:
+            found = await self._stream.read()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            found = error
+        else:
+            payload = plain_payload(found)
+            if found and payload is not None:
+                return payload or None
+        finally:
+            self._is_reading = False
+            if self._is_leaving:
+                self._stream.release()
+        self._stream.hand(found)
+        return None
+
+    async def _read_message(self) -> bytes | None:
         from trio_websocket import ConnectionClosed
 
-        while True:
-            try:
-                message = await self._socket.get_message()
-            except ConnectionClosed as closed:
-                return self._end_of_stream(closed)
-            if isinstance(message, str):
-                raise ConnectionAbortedError(f"{self.peer} sent text; ZooKeeper's frames are binary")
-            if message:
-                return message
+        try:
+            message = await self._socket.get_message()
+        except ConnectionClosed as closed:
+            return self._end_of_stream(closed)
+        self._given += 1
+        if isinstance(message, str):
+            raise ConnectionAbortedError(f"{self.peer} sent text; ZooKeeper's frames are binary")
+        return message or None
 
     def _end_of_stream(self, closed: ConnectionClosed) -> bytes:
         reason = closed.reason
@@ -483,39 +414,16 @@ class _GatewayLink:
     async def aclose(self) -> None:
         """See `Connection`. A gateway that listens is told first, within `CLOSE_GRACE`."""
         if not self._gone.is_set():
+            # The answer to a closing frame is trio-websocket's to read. Whoever reads now hands it on.
+            self._is_leaving = True
+            if not self._is_reading:
+                self._stream.release()
             with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_GRACE):
                 await self._socket.aclose()
         self._scope.cancel()
         with trio.CancelScope(shield=True):
             await self._gone.wait()
             await self._stream.aclose()
-
-
-def masked_message(data: bytes) -> bytes:
-    """A binary message in one frame, masked as a client's must be (RFC 6455, section 5.3)."""
-    length = len(data)
-    if length < 126:
-        head = bytes((0x82, 0x80 | length))
-    elif length < 1 << 16:
-        head = b"\x82\xfe" + length.to_bytes(2, "big")
-    else:
-        head = b"\x82\xff" + length.to_bytes(8, "big")
-    # As an application's own bytes must not be chosen by it on the wire, the key comes from the kernel, for each frame.
-    key = os.urandom(4)
-    mask = int.from_bytes((key * (length // 4 + 1))[:length], "little")
-    return head + key + (int.from_bytes(data, "little") ^ mask).to_bytes(length, "little")
-
-
-def _messages(data: bytes) -> Iterator[bytes]:
-    """Whole frames in messages of `MESSAGE_MAX` bytes at most; a longer frame has one of its own."""
-    begin = end = 0
-    while len(data) - begin > MESSAGE_MAX and end < len(data):
-        position = end
-        end += _PREFIX + int.from_bytes(data[position : position + _PREFIX], "big")
-        if begin < position and end - begin > MESSAGE_MAX:
-            yield data[begin:position]
-            begin = position
-    yield data[begin:]
 
 
 def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

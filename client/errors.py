@@ -58,6 +58,14 @@ class WireError(KazooException):
     """
 
 
+# What another protocol's first four bytes are as a length.
+_MEANT = {
+    int.from_bytes(b"HTTP", "big"): '; these are the letters "HTTP": a WebSocket gateway is named by ws:// or wss://',
+    int.from_bytes(b"\x15\x03\x01\x00", "big"): "; this is an alert of TLS",
+    int.from_bytes(b"\x15\x03\x03\x00", "big"): "; this is an alert of TLS",
+}
+
+
 class FrameTooLargeError(WireError):
     """A frame was announced with a length over the limit.
 
@@ -67,7 +75,8 @@ class FrameTooLargeError(WireError):
     """
 
     def __init__(self, length: int, limit: int) -> None:
-        super().__init__(f"a frame of {length} bytes was announced, the limit is {limit} bytes")
+        meant = _MEANT.get(length, "")
+        super().__init__(f"a frame of {length} bytes was announced, the limit is {limit} bytes{meant}")
         self.length = length
         self.limit = limit
 

@@ -159,11 +159,13 @@ def check_acl(acl: Iterable[ACL]) -> list[ACL]:
     """The ACL as a list, after the checks that need no server.
 
     Raises:
-        TypeError: it is a bare ACL, or an entry is no ACL.
+        TypeError: it is a bare ACL or no list, or an entry is no ACL.
         ValueError: it is empty, or an entry's permissions are not bits of `Permissions.ALL`.
     """
     if isinstance(acl, ACL):
         raise TypeError(f"acl must be a list of ACL, not one bare ACL: {acl!r}")
+    if not isinstance(acl, Iterable):
+        raise TypeError(f"acl must be a list of ACL, not {type(acl).__name__}: {acl!r}")
     entries = list(acl)
     if not entries:
         raise ValueError("acl is empty; at least one ACL entry is required")

@@ -23,10 +23,11 @@ BROAD_EXCEPTS: Mapping[tuple[str, str], str] = {
     ("client/kazoo/handlers/threading.py", "CallQueue._run"): "a callback is the program's, the thread serves all",
     ("client/kazoo/recipe/cache.py", "TreeCache._tell"): "a listener is the program's, as is who is told of its faults",
     ("client/kazoo/handlers/utils.py", "capture_exceptions.decorate.captured"): "the outcome belongs to the result",
-    ("client/_runner.py", "SessionRunner._tell"): "a callback is the application's, the reader is everyone's: logged",
+    ("client/_runner.py", "SessionRunner.tell"): "a callback is the application's, the reader is everyone's: logged",
     ("client/_conversation.py", "SaslConversation.begin"): "the mechanism is not ours; what it cannot do is a refusal",
     ("client/_effects.py", "SaslTurn.take"): "the mechanism is not ours; whatever it cannot do is a refusal",
     ("client/_runner.py", "SessionRunner.run"): "a bug of ours reaches those who wait, as the cause of their error",
+    ("recipes/cache.py", "TreeCache._state_changed"): "raised in the cache's own block; who calls would only log it",
     ("recipes/config_watcher.py", "_parsed"): "the parser is the program's; its failure is told, the last value stays",
     ("tests/interop/background.py", "background_nursery"): "raised outside the nursery, so that it leaves unwrapped",
 }

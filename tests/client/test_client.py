@@ -35,6 +35,7 @@ from terzetto.client import (
 from terzetto.client.wire import Opcode
 
 from .memory_server import Door, MemoryEnsemble, pass_time, settle, until
+from .realm import SessionRecord
 from .server_link import Code, Fault, nth
 
 # Results --------------------------------------------------------------------------------------------------------------
@@ -327,6 +328,17 @@ async def test_the_default_acl_of_a_view_is_the_clients(ensemble: MemoryEnsemble
 
 
 # Properties and servers -----------------------------------------------------------------------------------------------
+
+
+async def test_a_session_of_a_server_with_a_high_id_is_shown_as_servers_show_it(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    # The server's id is the first byte, and from 128 on that makes a negative number.
+    session_id, passwd = (0x9900000000000001) - 2**64, bytes(range(16))
+    ensemble.realm.sessions[session_id] = SessionRecord(passwd, 10_000)
+    async with ensemble.open(client_id=(session_id, passwd)) as zk:
+        assert zk.session_id == session_id
+        assert "session 0x9900000000000001 " in repr(zk)
 
 
 async def test_what_a_client_says_of_itself(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any, cast
 
 import pytest
 import trio
@@ -410,6 +411,32 @@ async def test_a_znode_that_is_gone_is_told_as_deleted(ensemble: MemoryEnsemble,
         await settle()
         assert [(event.type, event.path) for event in told] == [(EventType.DELETED, "/a")]
         assert not watched_by_server(ensemble.link, "/a")
+
+
+async def test_what_a_watch_that_nobody_waited_for_raises_is_logged(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: WatchedEvent) -> None:
+        raise KeyError("mine")
+
+    async with ensemble.open() as zk:
+        zk.keep_proof().watch_deleted("/gone", fail)
+        await settle()
+        assert await zk.exists("/") is not None
+    assert "a callback raised" in caplog.text
+
+
+async def test_a_bad_argument_of_a_watch_that_nobody_waits_for_is_refused_at_once(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk:
+        proof = zk.keep_proof()
+        with pytest.raises(ValueError, match="invalid path 'a': it must start with '/'"):
+            proof.watch_deleted("a", ignore)
+        with pytest.raises(TypeError, match="watch must be a callable that takes a WatchedEvent, not 7"):
+            proof.watch_deleted("/a", cast("Any", 7))
+        await settle()
+        assert await zk.exists("/") is not None
 
 
 @pytest.mark.parametrize("fault", [Fault.CUT, Fault.DO_AND_CUT, Code(-127)])

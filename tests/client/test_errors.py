@@ -12,7 +12,7 @@ import kazoo.exceptions
 import pytest
 from hypothesis import given, strategies as st
 
-from terzetto.client import errors
+from terzetto.client import GatewayRefusedError, errors
 from terzetto.client.errors import (
     EXCEPTIONS,
     ConfigurationError,
@@ -186,6 +186,17 @@ def test_nothing_is_known_of_an_outcome_unless_it_is_said() -> None:
         (error_from_code(-101, "/a"), "no such znode (/a)"),
         (error_from_code(-101), "no such znode"),
         (FrameTooLargeError(5, 4), "a frame of 5 bytes was announced, the limit is 4 bytes"),
+        (
+            FrameTooLargeError(int.from_bytes(b"HTTP", "big"), 4),
+            (
+                "a frame of 1213486160 bytes was announced, the limit is 4 bytes; "
+                'these are the letters "HTTP": a WebSocket gateway is named by ws:// or wss://'
+            ),
+        ),
+        (
+            FrameTooLargeError(int.from_bytes(b"\x15\x03\x03\x00", "big"), 4),
+            "a frame of 352518912 bytes was announced, the limit is 4 bytes; this is an alert of TLS",
+        ),
     ],
 )
 def test_the_text_names_the_path(error: KazooException, text: str) -> None:
@@ -198,11 +209,12 @@ def test_the_text_names_the_path(error: KazooException, text: str) -> None:
         ConnectionLoss("gone", path="/a", outcome_unknown=True),
         error_from_code(-999, "/a"),
         FrameTooLargeError(5, 4),
+        GatewayRefusedError("refused", 401),
         *(error_from_code(code, "/a") for code in EXCEPTIONS),
     ],
     ids=repr,
 )
-def test_an_error_survives_a_copy_and_another_process(error: KazooException) -> None:
+def test_an_error_survives_a_copy_and_another_process(error: KazooException | GatewayRefusedError) -> None:
     for twin in (copy.copy(error), copy.deepcopy(error), pickle.loads(pickle.dumps(error))):
         assert twin is not error
         assert type(twin) is type(error)

@@ -67,6 +67,7 @@ def test_connect_strings(hosts: str | list[str], addresses: list[str], chroot: s
         ("ws://[::1/", "expected 'ws://host:port/path'"),
         ("ws://gateway/a b", "printable ASCII"),
         ("ws://gateway/#f", "without a fragment"),
+        ("ws://gate\nway/", "no line ends"),
         ("ws://gateway/,h1:1/app", "the chroot is given by chroot="),
         (["ws://gateway/", "/app"], "the chroot is given by chroot="),
         ("h:1/a//b", "empty element"),
@@ -100,6 +101,13 @@ def test_a_round_has_every_server_once_in_the_order_given_or_any() -> None:
         ["h:x", "wss://user:s3cr3t@gateway/"],
         "ws://gateway/a b?token=s3cr3t",
         "ws://gateway/?token=s3cr3t#fragment",
+        "ws://user:s3cr3t/more@gateway/",
+        "ws://user:s3cr3t?more@gateway/",
+        "ws://user:s3cr3t#more@gateway/",
+        "ws://user:s3cr3t,more@gateway/",
+        "ws://user:1,s3cr3t@gateway/",
+        "http://user:s3cr3t@gateway/?more",
+        "ws://gateway/?more=s3cr3t@x y",
     ],
 )
 def test_a_mistake_is_told_without_the_secrets_beside_it(hosts: str | list[str]) -> None:

@@ -222,6 +222,39 @@ async def test_what_may_succeed_later_is_tried_again(
     assert _warnings(caplog) == []
 
 
+async def test_a_list_that_is_too_long_to_receive_is_not_asked_for_again(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Each attempt costs all others of the client the connection.
+    ensemble.realm.create("/q")
+    for number in range(100):
+        ensemble.realm.create(f"/q/a-long-name-{number}")
+    async with ensemble.open(max_reply_size=1000) as zk:
+        zk.defer_delete("/q", prefix="mine-")
+        await pass_time(60.0)
+        assert holdings(zk).deletions == 0
+        assert ensemble.opcodes().count(Opcode.GET_CHILDREN) == 1
+        assert len(ensemble.dials) == 2
+    (warning,) = _warnings(caplog)
+    assert warning.startswith("/q could not be deleted")
+    assert "max_reply_size" in warning
+
+
+async def test_it_may_be_the_first_thing_in_the_block(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    ensemble.realm.create("/a")
+    async with ensemble.open(connect_timeout=None) as zk:
+        zk.defer_delete("/a")
+        assert holdings(zk).deletions == 1
+    assert "/a" not in ensemble.realm.znodes
+
+
+async def test_it_is_refused_behind_the_block(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async with ensemble.open() as zk:
+        pass
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        zk.defer_delete("/a")
+
+
 async def test_a_deletion_left_while_suspended_is_made_after_the_reconnect(
     ensemble: MemoryEnsemble, autojump_clock: MockClock
 ) -> None:
@@ -253,6 +286,44 @@ async def test_it_ends_with_its_session_and_spares_the_next_one(
         assert holdings(zk).deletions == 0
         assert "/a" in ensemble.realm.znodes, "what the name means in another session is another's business"
         assert ensemble.opcodes().count(Opcode.DELETE) == 1
+
+
+async def test_what_outlives_its_session_is_deleted_in_the_next_one(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    ensemble.realm.create("/a")
+    ensemble.realm.create("/b")
+    ensemble.realm.create("/b/mine")
+    async with ensemble.open() as zk:
+        session_id = zk.session_id
+        ensemble.shut(Door.REFUSES)
+        ensemble.cut()
+        await until(lambda: zk.state == KazooState.SUSPENDED)
+        zk.defer_delete("/a", in_any_session=True)
+        zk.defer_delete("/b", prefix="mine", in_any_session=True)
+        await settle()
+        ensemble.expire(session_id)
+        ensemble.shut(Door.OPEN)
+        await until(lambda: holdings(zk).deletions == 0)
+        assert zk.session_id != session_id
+        assert not {"/a", "/b/mine"} & set(ensemble.realm.znodes)
+
+
+async def test_what_outlives_its_session_does_not_outlive_its_client(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    ensemble.realm.create("/a")
+    async with ensemble.open(renew_session=False) as zk:
+        ensemble.shut(Door.REFUSES)
+        ensemble.cut()
+        await until(lambda: zk.state == KazooState.SUSPENDED)
+        zk.defer_delete("/a", in_any_session=True)
+        await settle()
+        ensemble.expire(zk.session_id)
+        ensemble.shut(Door.OPEN)
+        with trio.fail_after(60):
+            await until(lambda: holdings(zk).deletions == 0)
+        assert "/a" in ensemble.realm.znodes
 
 
 async def test_a_session_that_ends_in_its_pause_ends_it(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
@@ -302,6 +373,7 @@ async def test_the_end_of_the_block_waits_for_it_within_close_timeout_and_still_
         ({"path": "/a", "prefix": ""}, ValueError, "prefix must be the beginning of a znode's name, not ''"),
         ({"path": "/a", "prefix": "b/c"}, ValueError, "not 'b/c'"),
         ({"path": "/a", "prefix": 1}, ValueError, "not 1"),
+        ({"path": "/a", "data": "text"}, TypeError, "data must be bytes or None, not str: 'text'"),
     ],
 )
 async def test_bad_arguments_are_refused(

@@ -11,6 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from terzetto.client import (
+    AddWatchMode,
     ClientCrashedError,
     Connection,
     ConnectionClosedError,
@@ -371,6 +372,75 @@ async def test_close_without_a_connection_is_bounded_too(ensemble: MemoryEnsembl
         await until(lambda: zk.state == KazooState.SUSPENDED)
         start = trio.current_time()
     assert trio.current_time() - start == 3.0
+
+
+async def test_the_last_state_is_told_however_the_client_ends(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    # Whether the runner or the reader of the states goes first is chance.
+    for _ in range(12):
+        seen: list[str] = []
+
+        async def follow(zk: ZooKeeper, seen: list[str] = seen) -> None:
+            async for state in zk.states():
+                seen.append(state)
+
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                async with ensemble.open(close_timeout=0.1) as zk:
+                    nursery.start_soon(follow, zk)
+                    await settle()
+                    ensemble.shut(Door.REFUSES)
+                    ensemble.cut()
+                    await settle()
+                    assert zk.state == KazooState.SUSPENDED
+        assert seen == [KazooState.CONNECTED, KazooState.SUSPENDED, KazooState.LOST]
+        ensemble.shut(Door.OPEN)
+
+
+async def test_a_read_only_servers_session_is_not_closed_elsewhere(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    ensemble.read_only.add("a")
+    async with ensemble.open("a", read_only=True, close_timeout=3.0) as zk:
+        ensemble.cut()
+        ensemble.read_only.clear()
+        await until(lambda: zk.state == KazooState.SUSPENDED)
+        start, links = trio.current_time(), len(ensemble.links)
+    # There is nothing to close, so nobody is waited for.
+    assert trio.current_time() == start
+    assert len(ensemble.links) == links
+
+
+async def test_another_trio_run_is_told_so_and_harms_nothing(nursery: trio.Nursery) -> None:
+    ensemble = MemoryEnsemble(nursery)
+    async with ensemble.open() as zk:
+
+        async def pipelined() -> None:
+            async with zk.pipeline() as p:
+                await p.get("/")
+
+        async def deferred() -> None:
+            zk.defer_delete("/a")
+
+        async def watched() -> None:
+            await zk.add_watch("/a", AddWatchMode.PERSISTENT, print)
+
+        async def unwatched() -> None:
+            await zk.remove_watches("/a")
+
+        async def read() -> None:
+            await zk.get("/")
+
+        def elsewhere() -> None:
+            for call in (read, pipelined, deferred, watched, unwatched):
+                with pytest.raises(RuntimeError, match="this client belongs to another trio run"):
+                    trio.run(call)
+
+        sent = len(ensemble.received)
+        await trio.to_thread.run_sync(elsewhere)
+        assert len(ensemble.received) == sent
+        assert await zk.exists("/") is not None
 
 
 async def test_close_within_its_bound_uses_a_server_that_comes_back(

@@ -26,7 +26,7 @@ from terzetto.client import (
 from terzetto.client.wire import Opcode
 
 from .memory_server import Door, MemoryEnsemble, pass_time, settle, until
-from .server_link import Code, nth
+from .server_link import Code, Fault, nth
 
 # Arguments ------------------------------------------------------------------------------------------------------------
 
@@ -34,6 +34,8 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"hosts": ""}, ConfigurationError, r"empty entry in hosts ''"),
     ({"hosts": []}, ConfigurationError, r"hosts \[\] name no server"),
     ({"hosts": [1]}, ConfigurationError, r"must be a str like 'host:port', not 1"),
+    ({"hosts": None}, ConfigurationError, "hosts must be .* or a list of str, not NoneType"),
+    ({"hosts": b"a:2181"}, ConfigurationError, "hosts must be .* or a list of str, not bytes"),
     ({"hosts": "a:0"}, ConfigurationError, r"port '0' is not a number from 1 to 65535"),
     ({"hosts": "::1"}, ConfigurationError, r"stands in brackets"),
     ({"hosts": "a/b//c"}, ConfigurationError, r"'/b//c'.*empty element"),
@@ -54,11 +56,17 @@ BAD_ARGUMENTS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"client_id": (1, b"short")}, ConfigurationError, r"the password of client_id must be 16 bytes"),
     ({"client_id": ("1", bytes(16))}, ConfigurationError, r"session id of client_id must be an int of 64 bits"),
     ({"sasl": ("bob", "s3cret")}, ConfigurationError, r"sasl must be DigestMd5\(...\), Gssapi"),
+    ({"auth": None}, ConfigurationError, r"auth must be a list of \(scheme, credential\) pairs"),
     ({"auth": ["digest"]}, ConfigurationError, r"auth must be \(scheme, credential\) pairs"),
     ({"auth": [("digest",)]}, ConfigurationError, r"auth must be \(scheme, credential\) pairs"),
     ({"auth": [("digest", 7)]}, ConfigurationError, r"auth must be \(scheme, credential\) pairs of str"),
     ({"default_acl": OPEN_ACL_UNSAFE[0]}, TypeError, r"acl must be a list of ACL, not one bare ACL"),
     ({"default_acl": []}, ValueError, r"acl is empty"),
+    ({"default_acl": 7}, TypeError, r"acl must be a list of ACL, not int: 7"),
+    ({"tls": "x"}, TypeError, r"tls must be an ssl.SSLContext, not 'x'"),
+    ({"transport": 7}, TypeError, r"transport must be a Transport, with 'resolve' and 'dial', not 7"),
+    ({"clock": 7}, TypeError, r"clock must be a Clock, with 'now', not 7"),
+    ({"rng": 7}, TypeError, r"rng must be a random.Random, not 7"),
     ({"max_request_size": 0}, ValueError, r"max_request_size must be a positive int, not 0"),
     ({"max_reply_size": 1.5}, ValueError, r"max_reply_size must be a positive int, not 1\.5"),
     ({"max_in_flight": True}, ValueError, r"max_in_flight must be a positive int, not True"),
@@ -257,6 +265,17 @@ async def test_an_absent_chroot_is_made_when_asked(
         assert zk.chroot == "/app/x"
         await zk.create("/y", b"1")
     assert ensemble.realm.get("/app/x/y").data == b"1"
+
+
+@pytest.mark.parametrize("opcode", [Opcode.EXISTS, Opcode.CREATE])
+@pytest.mark.parametrize("fault", [Fault.CUT, Fault.DO_AND_CUT])
+async def test_a_connection_lost_while_the_chroot_is_looked_at_is_no_error(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, opcode: Opcode, fault: Fault
+) -> None:
+    ensemble.rules.append(nth(1, opcode, fault))
+    async with ensemble.open(chroot="/x/y", ensure_chroot=True) as zk:
+        assert await zk.exists("/") is not None
+        assert len(ensemble.links) == 2
 
 
 async def test_others_may_make_the_chroot_at_the_same_time(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:

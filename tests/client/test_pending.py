@@ -241,6 +241,26 @@ def test_withdrawn_requests_do_not_pile_up_while_nothing_is_sent() -> None:
     assert send_all(queue) == kept.frame
 
 
+def test_clearing_away_many_withdrawn_requests_costs_each_of_them_little() -> None:
+    queue = RequestQueue(10)
+    looked_at = 0
+
+    class Looked(Request):
+        __slots__ = ()
+
+        def __getattribute__(self, name: str) -> object:
+            nonlocal looked_at
+            looked_at += name == "withdrawn"
+            return super().__getattribute__(name)
+
+    requests = [Looked(GET_DATA, xid, b"", "/a") for xid in range(1, 20_001)]
+    queue.unsent.extend(requests)
+    for request in requests:
+        queue.withdraw(request)
+    assert looked_at <= 4 * len(requests)
+    assert len(queue.unsent) <= 1001
+
+
 # --- answers
 
 

@@ -80,6 +80,10 @@ def test_a_caller_may_take_the_responsibility() -> None:
     ("options", "message"),
     [
         ({"attempts": 0}, "attempts must be at least 1 or None, not 0"),
+        ({"attempts": "x"}, "attempts must be at least 1 or None, not 'x'"),
+        ({"deadline": "x"}, "deadline must be more than 0 seconds or None, not 'x'"),
+        ({"deadline": float("nan")}, "deadline must be more than 0 seconds or None, not nan"),
+        ({"wait": 1.5}, r"wait must be a tenacity wait strategy, not 1\.5"),
         ({"deadline": 0}, "deadline must be more than 0 seconds or None, not 0"),
         ({"deadline": -1.0}, r"deadline must be more than 0 seconds or None, not -1\.0"),
     ],

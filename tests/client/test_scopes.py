@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import trio
+import trio.testing
 
 from terzetto.client._scopes import PlainNursery
 
@@ -57,6 +58,21 @@ async def test_a_tasks_error_leaves_bare() -> None:
     error = ValueError("a bug of ours")
     with pytest.raises(ValueError, match="a bug of ours") as caught:
         await block_with_failing_task(error, None)
+    assert caught.value is error
+
+
+async def test_a_tasks_error_leaves_bare_where_it_cancels_a_nursery_of_the_body() -> None:
+    error = ValueError("a bug of ours")
+
+    async def block() -> None:
+        async with PlainNursery() as outer, trio.open_nursery() as nursery:
+            for _ in range(3):
+                nursery.start_soon(trio.sleep_forever)
+            await trio.testing.wait_all_tasks_blocked()
+            outer.start_soon(fail, error)
+
+    with pytest.raises(ValueError, match="a bug of ours") as caught:
+        await block()
     assert caught.value is error
 
 

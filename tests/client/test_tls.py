@@ -13,9 +13,10 @@ import trustme
 from trio.testing import MockClock
 
 from terzetto.client import Connection, Endpoint
-from terzetto.client._tls import TlsConnection, TlsListener
+from terzetto.client._tls import TlsConnection
 from terzetto.client._transport import ConnectionStream
 from terzetto.testcluster.memory_network import CAPACITY, Network
+from terzetto.testcluster.tls_port import LateTlsListener
 
 FAR = Endpoint("far", 1, "far")
 
@@ -44,7 +45,7 @@ def contexts() -> Contexts:
 async def pair(contexts: Contexts) -> AsyncIterator[tuple[TlsConnection, Connection, Connection]]:
     """A client's end and a server's, which have shaken hands, and what carries the client's."""
     network = Network()
-    listener = TlsListener(await network.transport("far").listen(FAR), contexts.server)
+    listener = LateTlsListener(await network.transport("far").listen(FAR), lambda: contexts.server)
     assert listener.endpoint.port == FAR.port
     inner = await network.transport("near").dial(FAR)
     near = TlsConnection(inner, contexts.client, server_hostname="far")
@@ -126,7 +127,7 @@ async def test_a_certificate_that_is_not_trusted_says_why(
     autojump_clock: MockClock, contexts: Contexts, name: str
 ) -> None:
     network = Network()
-    listener = TlsListener(await network.transport("far").listen(FAR), contexts.server)
+    listener = LateTlsListener(await network.transport("far").listen(FAR), lambda: contexts.server)
     context = contexts.stranger if name == "far" else contexts.client
     inner = await network.transport("near").dial(FAR)
     near, far = TlsConnection(inner, context, server_hostname=name), await listener.accept()
@@ -149,7 +150,7 @@ async def test_a_certificate_that_is_not_trusted_says_why(
 @pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", bytes(100), b"\x16\x03\x01\x00\x05hello", b""])
 async def test_what_is_no_tls_is_told_apart(autojump_clock: MockClock, contexts: Contexts, said: bytes) -> None:
     network = Network()
-    listener = TlsListener(await network.transport("far").listen(FAR), contexts.server)
+    listener = LateTlsListener(await network.transport("far").listen(FAR), lambda: contexts.server)
     near, far = await network.transport("near").dial(FAR), await listener.accept()
     if said:
         await near.send(said)

@@ -223,7 +223,7 @@ async def test_a_transaction_over_the_limit_is_not_sent(ensemble: MemoryEnsemble
         for number in range(20):
             t.create(f"/{number}", bytes(100))
         sent = len(ensemble.received)
-        with pytest.raises(ValueError, match=r"multi .* needs \d+ bytes, the server takes 1000"):
+        with pytest.raises(ValueError, match=r"^multi needs \d+ bytes, the server takes 1000"):
             await t.commit()
         assert len(ensemble.received) == sent
 

@@ -8,7 +8,7 @@ import pytest
 from trio.testing import MockClock
 
 from terzetto.client import READ_ACL_UNSAFE, BadArgumentsError, NoAuthError, NoNodeError, NotEmptyError
-from terzetto.client._trees import DELETE_ROUNDS
+from terzetto.client._trees import CREATE_ROUNDS, DELETE_ROUNDS
 from terzetto.client.wire import Opcode
 
 from .memory_server import MemoryEnsemble
@@ -67,16 +67,63 @@ async def test_others_may_create_the_same_path_at_the_same_time(
     assert "/a/b/c" in ensemble.realm.znodes
 
 
-async def test_others_who_delete_a_parent_meanwhile_are_an_error_that_names_the_views_path(
+def vanishing(ensemble: MemoryEnsemble, parent: str, times: int) -> Rule:
+    """The parent is reaped, like a container that has no child yet, right before a znode is created in it."""
+    left = times
+
+    def rule(request: Received) -> None:
+        nonlocal left
+        path = request.path or ""
+        if request.opcode == Opcode.CREATE and path.rpartition("/")[0] == parent:
+            if left and parent in ensemble.realm.znodes:
+                left -= 1
+                ensemble.realm.delete(parent)
+
+    return rule
+
+
+async def test_ensure_path_survives_parents_that_vanish(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    ensemble.realm.create("/app")
+    ensemble.realm.create("/app/a")
+    ensemble.rules.append(vanishing(ensemble, "/app/a", CREATE_ROUNDS - 1))
+    async with ensemble.open(chroot="/app") as zk:
+        assert await zk.ensure_path("/a/b", READ_ACL_UNSAFE) == "/a/b"
+    assert ensemble.realm.get("/app/a").acl == READ_ACL_UNSAFE
+    assert "/app/a/b" in ensemble.realm.znodes
+
+
+async def test_a_create_with_parents_survives_parents_that_vanish(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    ensemble.realm.create("/app")
+    ensemble.rules.append(vanishing(ensemble, "/app/a/b", 2))
+    ensemble.rules.append(vanishing(ensemble, "/app/a", 2))
+    async with ensemble.open(chroot="/app") as zk:
+        assert await zk.create("/a/b/c", b"x", makepath=True) == "/a/b/c"
+    assert ensemble.realm.get("/app/a/b/c").data == b"x"
+    assert ensemble.realm.get("/app/a/b").data == b""
+
+
+async def test_others_who_never_stop_deleting_a_parent_are_an_error_that_names_the_views_path(
     ensemble: MemoryEnsemble, autojump_clock: MockClock
 ) -> None:
     ensemble.realm.create("/app")
     ensemble.realm.create("/app/a")
-    ensemble.rules.append(before_each(Opcode.CREATE, lambda _: ensemble.realm.delete("/app/a")))
+    ensemble.rules.append(vanishing(ensemble, "/app/a", 1_000_000))
     async with ensemble.open(chroot="/app") as zk:
-        with pytest.raises(NoNodeError) as caught:
-            await zk.ensure_path("/a/b")
-        assert caught.value.path == "/a/b"
+        for call in (zk.ensure_path("/a/b"), zk.create("/a/b", makepath=True)):
+            with pytest.raises(NoNodeError) as caught:
+                await call
+            assert caught.value.path == "/a/b"
+
+
+async def test_a_sequential_znode_of_an_absent_chroot_makes_the_chroot(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk:
+        assert await zk.with_chroot("/x/y").create("/", sequence=True, makepath=True) == "/0000000000"
+        assert await zk.with_chroot("/v/w").create("/", makepath=True) == "/"
+    assert {"/x/y/0000000000", "/v/w"} <= set(ensemble.realm.znodes)
 
 
 async def test_ensure_path_goes_above_the_chroot(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:

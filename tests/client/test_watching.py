@@ -194,11 +194,11 @@ async def test_a_full_buffer_keeps_the_news_of_a_lost_session(
         assert await take(changes, 3) == [("CHANGED", "/a")] * 2 + [Resync(session_lost=True, dropped=3)]
 
 
-@pytest.mark.parametrize("room", [0, -5])
-async def test_a_buffer_without_room_is_refused(ensemble: MemoryEnsemble, autojump_clock: MockClock, room: int) -> None:
+@pytest.mark.parametrize("room", [0, -5, 1.5, True, "x"])
+async def test_a_buffer_without_room_is_refused(ensemble: MemoryEnsemble, autojump_clock: MockClock, room: Any) -> None:
     async with ensemble.open() as zk:
         sent = len(ensemble.received)
-        with pytest.raises(ValueError, match=f"max_buffered must be at least 1, not {room}"):
+        with pytest.raises(ValueError, match=f"max_buffered must be at least 1, not {room!r}"):
             async with zk.watch("/a", max_buffered=room):
                 raise AssertionError("not refused")
         assert len(ensemble.received) == sent

@@ -12,17 +12,11 @@ from functools import partial
 
 import pytest
 import trio
-import trio.testing
 import trustme
-from trio.testing import MockClock
 from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
-from wsproto import ConnectionType, WSConnection
-from wsproto.connection import Connection as Frames
-from wsproto.events import AcceptConnection, BytesMessage, Ping, Pong, Request
 
 from terzetto.client import (
     ConfigurationError,
-    Connection,
     ConnectionLoss,
     Endpoint,
     GatewayRefusedError,
@@ -33,9 +27,10 @@ from terzetto.client import (
     open_zookeeper,
 )
 from terzetto.client._hosts import parse_hosts
-from terzetto.client._websocket import ANSWER_MAX, MESSAGE_MAX, WebSocketTransport, masked_message
+from terzetto.client._websocket import WebSocketTransport
+from terzetto.client._websocket_frames import MESSAGE_MAX
+from terzetto.client._websocket_stream import ANSWER_MAX
 from terzetto.testcluster import open_ensemble
-from terzetto.testcluster.memory_network import CAPACITY, Network
 
 SECRET = "s3cr3t-t0ken"
 
@@ -186,7 +181,7 @@ async def relay(socket: WebSocketConnection, hosts: str) -> None:
 
 async def failed(zk: ZooKeeper) -> None:
     """Waits for the first failure; nobody is told of one before there was a connection."""
-    with trio.fail_after(10):
+    with trio.fail_after(30):
         while zk.last_error is None:
             await trio.lowlevel.checkpoint()
 
@@ -269,7 +264,7 @@ async def test_what_is_no_websocket_at_all(answer: bytes, told: str) -> None:
 
 async def test_a_handshake_that_is_never_answered_is_given_up() -> None:
     async with answering(b"HTTP/1.1 ", close=False) as address:
-        failure = await failure_of(f"ws://{address}/", session_timeout=0.3)
+        failure = await failure_of(f"ws://{address}/", session_timeout=1.0)
     assert "did not answer in time" in str(failure)
 
 
@@ -331,96 +326,6 @@ async def test_headers_and_token_arrive_and_hosts_may_be_mixed() -> None:
 
 
 # Sending --------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [0, 1, 3, 4, 5, 125, 126, 127, 65535, 65536, 200_001])
-def test_a_message_is_masked_with_a_key_of_its_own(size: int) -> None:
-    data = bytes(number % 251 for number in range(size))
-    server = Frames(ConnectionType.SERVER)
-    first, second = masked_message(data), masked_message(data)
-    server.receive_data(first + second)
-    events = list(server.events())
-    assert all(isinstance(event, BytesMessage) for event in events)
-    assert b"".join(bytes(event.data) for event in events if isinstance(event, BytesMessage)) == 2 * data
-    head = len(first) - size - 4
-    assert first[head : head + 4] != second[head : head + 4]
-
-
-@asynccontextmanager
-async def linked() -> AsyncIterator[tuple[Connection, Connection, WSConnection]]:
-    """A client's connection, the bytes' connection at its far end, and a WebSocket on that."""
-    endpoint = parse_hosts("ws://far:80/")[0][0]
-    network = Network()
-    listener = await network.transport("far").listen(Endpoint("far", 80, "far"))
-    async with trio.open_nursery() as links:
-        transport = WebSocketTransport(network.transport("near"), network.transport("near"))
-        transport.run_links_in(links)
-        far = WSConnection(ConnectionType.SERVER)
-        near: list[Connection] = []
-
-        async def dial() -> None:
-            near.append(await transport.dial(endpoint))
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(dial)
-            inner = await listener.accept()
-            far.receive_data(await inner.receive())
-            assert isinstance(next(far.events()), Request)
-            await inner.send(far.send(AcceptConnection()))
-        yield near[0], inner, far
-
-
-async def test_what_goes_out_at_once_waits_behind_what_could_not(autojump_clock: MockClock) -> None:
-    """A message that the link takes in part is sent to its end before a pong or another message."""
-    async with linked() as (connection, inner, far):
-        assert connection.sends_at_once
-        piece = (CAPACITY // 8).to_bytes(4, "big") + bytes(CAPACITY // 8)
-        sent = 0
-        while connection.send_nowait(piece) == len(piece):
-            sent += 1
-        assert sent == 8  # the last one in part
-        await inner.send(far.send(Ping(b"now")))
-        await trio.testing.wait_all_tasks_blocked()
-        assert connection.send_nowait(piece) == 0
-        received, pongs = 0, list[bytes]()
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(connection.receive)
-            nursery.start_soon(connection.send, piece)
-            while received < 9 * len(piece) or not pongs:
-                far.receive_data(await inner.receive())
-                for event in far.events():
-                    if isinstance(event, Pong):
-                        pongs.append(bytes(event.payload))
-                    else:
-                        assert isinstance(event, BytesMessage)
-                        received += len(event.data)
-            nursery.cancel_scope.cancel()
-        assert (received, pongs) == (9 * len(piece), [b"now"])
-        assert connection.send_nowait(piece[:4]) == 4
-        await inner.aclose()
-        await trio.testing.wait_all_tasks_blocked()
-        assert connection.send_nowait(piece) == 0
-        with pytest.raises(OSError, match="cut the connection"):
-            await connection.send(piece)
-        await connection.aclose()
-
-
-async def test_nothing_follows_half_a_frame(autojump_clock: MockClock) -> None:
-    """A send that was given up leaves a frame without its end; a closing frame would be taken for the end."""
-    async with linked() as (connection, inner, far):
-        request = (CAPACITY - 4).to_bytes(4, "big") + bytes(CAPACITY - 4)
-        with trio.move_on_after(1):
-            await connection.send(request)
-        received = b""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(connection.aclose)
-            while data := await inner.receive():
-                far.receive_data(data)
-                for event in far.events():
-                    assert isinstance(event, BytesMessage)
-                    assert not event.message_finished
-                    received += event.data
-        assert received == request[: len(received)]
 
 
 # Closes and cuts ------------------------------------------------------------------------------------------------------
@@ -487,12 +392,12 @@ async def test_pings_of_the_far_end_are_answered_and_idle_sessions_ping() -> Non
         async with trio.open_nursery() as nursery:
             nursery.start_soon(relay, socket, ensemble.hosts)
             for number in range(3):
-                with trio.fail_after(5):
+                with trio.fail_after(30):
                     await socket.ping(bytes([number]))
             quiet.append(1)
 
     async with open_ensemble(servers=1) as ensemble:
-        async with websockets(serve) as address, open_zookeeper(f"ws://{address}/", session_timeout=1) as zk:
+        async with websockets(serve) as address, open_zookeeper(f"ws://{address}/") as zk:
             while not quiet:
                 await zk.exists("/")
 
