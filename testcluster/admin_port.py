@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections.abc import Callable
 from email.utils import formatdate
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -36,7 +37,11 @@ async def open_admin_listeners(host: str, port: int) -> list[trio.SocketListener
     try:
         return await trio.open_tcp_listeners(port, host=host or None)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
+        # The numbers of failed name look-ups are no system errors.
+        if isinstance(error, socket.gaierror) or not error.errno:
+            reason = error.strerror or str(error)
+        else:
+            reason = os.strerror(error.errno)
         raise OSError(error.errno, f"the admin server cannot listen at {host or '*'}:{port}: {reason}") from error
 
 

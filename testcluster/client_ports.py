@@ -177,5 +177,9 @@ async def open_listening_socket(host: str, port: int, backlog: int = -1) -> sock
         found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         return socket.create_server(found[0][4][:2], family=found[0][0], backlog=backlog)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
+        # The numbers of failed name look-ups are no system errors.
+        if isinstance(error, socket.gaierror) or not error.errno:
+            reason = error.strerror or str(error)
+        else:
+            reason = os.strerror(error.errno)
         raise OSError(error.errno, f"cannot listen at {host or '*'}:{port}: {reason}") from error

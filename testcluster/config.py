@@ -241,6 +241,7 @@ def _store_rows(prefix: str, section: str) -> dict[str, _Row]:
     return {
         f"{prefix}.keyStore.location": _Row(f"{section}.key_store", _pem),
         f"{prefix}.keyStore.password": _Row(f"{section}.key_store_password", _text),
+        f"{prefix}.keyStore.passwordPath": _Row(f"{section}.key_store_password_path", _path),
         f"{prefix}.keyStore.type": _Row(None, _choice(pem=None)),
         f"{prefix}.trustStore.location": _Row(f"{section}.trust_store", _pem),
         f"{prefix}.trustStore.type": _Row(None, _choice(pem=None)),
@@ -357,6 +358,8 @@ _WITHOUT_EFFECT: Mapping[str, str] = {
     "multiAddress.*": "several addresses a server are off",
     "admin.idleTimeout": "it is 30 seconds",
     "admin.portUnification": "the admin server speaks plain HTTP",
+    "ssl.trustStore.password*": "a PEM file of certificates has none",
+    "ssl.quorum.trustStore.password*": "a PEM file of certificates has none",
     "ssl.protocol": "the newest that both ends speak is taken",
     "ssl.quorum.protocol": "the newest that both ends speak is taken",
     "ssl.quorum.context.supplier.class": "it is a class of Java's",

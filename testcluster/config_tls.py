@@ -23,6 +23,7 @@ class TlsSettings:
         ciphers: OpenSSL's names for TLS 1.2; OpenSSL's own choice where there is none.
         reload: whether files that have changed are read again (`client.certReload`, which is off in ZooKeeper).
         is_unified: `client.portUnification`: the plain port speaks TLS, too.
+        key_store_password_path: a file with that password, which then counts instead; read with the key.
     """
 
     PREFIX: ClassVar[str] = "ssl"
@@ -35,6 +36,7 @@ class TlsSettings:
     ciphers: tuple[str, ...] = ()
     reload: bool = True
     is_unified: bool = False
+    key_store_password_path: Path | None = None
 
     def mistakes(self, key: str) -> list[str]:
         """What is missing for the port that `key` opens."""

@@ -52,6 +52,7 @@ class Member:
         secret: the ensemble's session passwords are made with it.
         port: its client port.
         network: where the other servers are.
+        clock: what all of them go by.
         on_change: called when it begins or ends to serve, or becomes something else.
 
     Attributes:
@@ -68,6 +69,7 @@ class Member:
         secret: bytes,
         port: ReservedPort,
         network: Network,
+        clock: Callable[[], float],
         on_change: Callable[[], None],
     ) -> None:
         self.sid = sid
@@ -81,6 +83,7 @@ class Member:
         self.end = "was not started"
         self._secret = secret
         self._network = network
+        self._clock = clock
         self._on_change = on_change
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -97,6 +100,7 @@ class Member:
                 storage=storage,
                 peers=self._network.transport(host_name(self.sid)),
                 secret=self._secret,
+                clock=self._clock,
                 on_change=self._on_change,
             )
             async with PlainNursery() as nursery:

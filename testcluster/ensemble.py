@@ -18,6 +18,7 @@ import trio
 
 from .embedded import START_TIMEOUT, STOP_TIMEOUT, Cut, Embedded, EnsembleError, Member, host_name
 from .loopback import DEFAULT_TICK, Seat, reserve_seats, session_secret, with_users
+from .own_time import OwnTime
 
 if TYPE_CHECKING:
     from outcome import Outcome
@@ -75,11 +76,13 @@ class _Loop:
         self._stop = trio.Event()
         secret = session_secret(self._seats)
         embedded = self.embedded
+        clock = OwnTime(self._seats[0].config.tick_ms / 1000)
         for seat in self._seats:
             embedded.members[seat.sid] = Member(
-                seat.sid, seat.config, secret, seat.client, embedded.network, embedded.changed
+                seat.sid, seat.config, secret, seat.client, embedded.network, clock, embedded.changed
             )
         async with trio.open_nursery() as embedded.nursery:
+            embedded.nursery.start_soon(clock.run)
             self._token = trio.lowlevel.current_trio_token()
             self._ready.set()
             await self._stop.wait()

@@ -91,7 +91,9 @@ def reserve_seats(
     """
     if servers < 1:
         raise ConfigurationError(f"servers must be at least 1, not {servers}")
-    if observers < 0 or servers + observers > SERVERS_MAX:
+    if observers < 0:
+        raise ConfigurationError(f"observers must be at least 0, not {observers}")
+    if servers + observers > SERVERS_MAX:
         raise ConfigurationError(f"{servers} servers and {observers} observers: at most {SERVERS_MAX} together")
     if base_port is not None and not 1 <= base_port <= PORT_MAX - (servers + observers) + 1:
         last = base_port + servers + observers - 1
@@ -202,8 +204,8 @@ def loopback_config(
     Raises:
         ConfigurationError: a setting that cannot be used.
     """
-    if not math.isfinite(tick_time):
-        raise ConfigurationError(f"the tick must be a number of seconds, not {tick_time}")
+    if not 0.001 <= tick_time < math.inf:
+        raise ConfigurationError(f"the tick must be a number of seconds from 0.001 on, not {tick_time}")
     tick_ms = round(tick_time * 1000)
     defaults: dict[str, object] = {
         "tickTime": tick_ms,

@@ -11,7 +11,7 @@ import logging
 import math
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +19,8 @@ from typing import TypeVar
 import trio
 
 from terzetto.client._hosts import Endpoint
-from terzetto.client._transport import Connection, SocketConnection, StreamConnection
+from terzetto.client._tls import TlsConnection
+from terzetto.client._transport import Connection, Listener, SocketConnection
 from terzetto.client.errors import ConfigurationError
 
 from .config_tls import QuorumTlsSettings, TlsSettings
@@ -95,8 +96,8 @@ def _configure(context: ssl.SSLContext, settings: TlsSettings) -> None:
     if settings.key_store is None:
         raise ConfigurationError(f"a TLS port needs {prefix}.keyStore.location")
     try:
-        context.load_cert_chain(settings.key_store, password=settings.key_store_password or "")
-    except (OSError, ssl.SSLError) as error:
+        load_certificate(context, settings.key_store, password=_password_of(settings))
+    except ValueError as error:
         raise ConfigurationError(f"{prefix}.keyStore.location {settings.key_store} cannot be used: {error}") from error
     if settings.trust_store is not None:
         try:
@@ -120,6 +121,53 @@ def _configure(context: ssl.SSLContext, settings: TlsSettings) -> None:
             raise ConfigurationError(f"{prefix}.ciphersuites: {error}") from error
 
 
+def _password_of(settings: TlsSettings) -> str | None:
+    path = settings.key_store_password_path
+    if path is None:
+        return settings.key_store_password
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        # Not what a decoder says: it would quote the password.
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        raise ConfigurationError(f"{settings.PREFIX}.keyStore.passwordPath {path} cannot be used: {reason}") from None
+
+
+def load_certificate(
+    context: ssl.SSLContext, chain: Path, key: Path | None = None, *, password: str | None = None
+) -> None:
+    """Gives a context its own certificate and private key, from PEM files.
+
+    Args:
+        context: whose.
+        chain: the certificate, and those between it and its authority.
+        key: the private key; `None` where it is in the same file.
+        password: of the key.
+
+    Raises:
+        ValueError: says why they cannot be used; for most reasons OpenSSL's own words are "PEM lib".
+    """
+    try:
+        # Without a password OpenSSL would ask at the terminal.
+        context.load_cert_chain(chain, key, password=password or "")
+    except (OSError, ValueError) as error:
+        raise ValueError(_why_unusable(chain, key, password) or str(error)) from error
+
+
+def _why_unusable(chain: Path, key: Path | None, password: str | None) -> str | None:
+    try:
+        certificates, keys = chain.read_bytes(), (key or chain).read_bytes()
+    except OSError as error:
+        return f"{error.filename}: {error.strerror}"
+    if b"CERTIFICATE-----" not in certificates:
+        return "there is no certificate in it"
+    if b"PRIVATE KEY-----" not in keys:
+        return f"there is no private key in {key or 'it'}"
+    if b"ENCRYPTED" in keys:
+        return f"its private key is encrypted, and {'the password is wrong' if password else 'there is no password'}"
+    return None
+
+
 _Settings = TypeVar("_Settings", bound=TlsSettings)
 _Stamp = tuple[tuple[int, int, int] | None, ...]
 
@@ -140,7 +188,8 @@ class Certificates:
 
     def __init__(self, settings: _Settings, make: Callable[[_Settings], ssl.SSLContext]) -> None:
         self._make = partial(make, settings)
-        self._files = [path for path in (settings.key_store, settings.trust_store) if path is not None]
+        named = (settings.key_store, settings.trust_store, settings.key_store_password_path)
+        self._files = [path for path in named if path is not None]
         self._reload = settings.reload
         self._stamp = self._look()
         self._context = self._make()
@@ -171,7 +220,7 @@ def _stamp_of(path: Path) -> tuple[int, int, int] | None:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def subject_of(certificate: dict[str, object] | None) -> str | None:
+def subject_of(certificate: Mapping[str, object] | None) -> str | None:
     """The subject of a certificate as `SSLSocket.getpeercert` gives it, in Java's RFC 2253 form; None without one."""
     if not certificate:
         return None
@@ -203,18 +252,49 @@ def _escaped(value: str) -> str:
     return before.replace(" ", "\\ ") + escaped + after.replace(" ", "\\ ")
 
 
-class TlsConnection(StreamConnection):
-    """A TLS connection after its handshake.
+class CertifiedConnection(TlsConnection):
+    """A client's TLS connection.
 
     Attributes:
-        certificate_subject: whose certificate the client showed, None without one.
+        certificate_subject: whose certificate the client has shown, `None` without one, and before the handshake.
     """
 
-    __slots__ = ("certificate_subject",)
+    certificate_subject: str | None = None
 
-    def __init__(self, stream: trio.SSLStream[trio.SocketStream], peer: str) -> None:
-        super().__init__(stream, peer)
-        self.certificate_subject = subject_of(stream.getpeercert())
+    async def do_handshake(self) -> None:
+        """See `TlsConnection`.
+
+        Raises:
+            trio.BrokenResourceError: it failed; the cause says why.
+            ValueError: the names in the certificate are no text: an authority may sign anything.
+        """
+        await super().do_handshake()
+        self.certificate_subject = subject_of(self.certificate())
+
+
+class LateTlsListener:
+    """A listener with TLS over another one, for those who bound strangers themselves: nobody has shaken hands yet.
+
+    Args:
+        inner: where connections arrive.
+        context: what gives the context for a handshake.
+
+    Attributes:
+        endpoint: where it listens.
+    """
+
+    def __init__(self, inner: Listener, context: Callable[[], ssl.SSLContext]) -> None:
+        self.endpoint = inner.endpoint
+        self._inner = inner
+        self._context = context
+
+    async def accept(self) -> Connection:
+        """See `Listener`. The first byte, either way, comes behind the handshake."""
+        return TlsConnection(await self._inner.accept(), self._context(), server_side=True)
+
+    def close(self) -> None:
+        """See `Listener`."""
+        self._inner.close()
 
 
 class TlsListener:
@@ -327,10 +407,15 @@ class TlsListener:
         if self._takes_plain:
             first = await plain.socket.recv(1, socket.MSG_PEEK)
             if first and first[0] != HANDSHAKE_BYTE:
-                return SocketConnection(socket.socket(fileno=plain.socket.detach()), peer)
-        stream = trio.SSLStream(plain, self._context(), server_side=True, https_compatible=True)
-        await stream.do_handshake()
-        return TlsConnection(stream, peer)
+                return _taken_from(plain, peer)
+        secure = CertifiedConnection(_taken_from(plain, peer), self._context(), server_side=True)
+        try:
+            await secure.do_handshake()
+        except BaseException:
+            with trio.CancelScope(shield=True):
+                await secure.aclose()
+            raise
+        return secure
 
     async def accept(self) -> Connection:
         """The next connection."""
@@ -340,3 +425,7 @@ class TlsListener:
         """Listens no more."""
         for listener in self._listeners:
             listener.socket.close()
+
+
+def _taken_from(stream: trio.SocketStream, peer: str) -> SocketConnection:
+    return SocketConnection(socket.socket(fileno=stream.socket.detach()), peer)

@@ -143,13 +143,13 @@ class DoorRules:
         what stands behind it was said by the client itself.
 
         Raises:
-            Refusal: a trusted proxy named an address that is none.
+            Refusal: a trusted proxy named no address, or one that is none: its own may be allowed more.
         """
         if not self._trusts(peer):
             return peer
         values = _values(headers, self.forwarded_header.encode("ascii"))
         if not values:
-            return peer
+            raise Refusal(400, "a trusted proxy named no address")
         text = b",".join(values).decode("latin-1")
         hops = _forwarded(text) if self.forwarded_header == "forwarded" else text.split(",")
         if len(hops) > HOPS_MAX:

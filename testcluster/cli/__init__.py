@@ -41,18 +41,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+class _Version(argparse.Action):
+    """Argparse's own wants the version before it knows that somebody asks."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"terzetto {version('terzetto')}")
+        parser.exit()
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="terzetto", description="ZooKeeper servers in Python, for tests and development."
+        prog="terzetto",
+        description="ZooKeeper servers in Python, for tests and development, and a WebSocket door for any ensemble.",
     )
+    parser.add_argument("-V", "--version", action=_Version, nargs=0, help="show the version and exit")
     parser.add_argument("-v", "--verbose", action="store_true", help="log more")
+    # Also behind the command; not given there, it must not undo what was given before.
+    verbosely = argparse.ArgumentParser(add_help=False)
+    verbosely.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help="log more")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    server = commands.add_parser("server", help="run one server from a zoo.cfg or the same keys as YAML")
+    server = commands.add_parser(
+        "server", parents=[verbosely], help="run one server from a zoo.cfg or the same keys as YAML"
+    )
     server.add_argument("config", metavar="FILE", help="zoo.cfg, or a file that ends in .yaml or .yml")
     server.set_defaults(run=_server)
 
-    ensemble = commands.add_parser("ensemble", help="run servers on loopback until SIGTERM; prints `ready HOSTS`")
+    ensemble = commands.add_parser(
+        "ensemble", parents=[verbosely], help="run servers on loopback until SIGTERM; prints `ready HOSTS`"
+    )
     ensemble.add_argument("--servers", type=int, default=1, metavar="N", help="how many (default: 1)")
     ensemble.add_argument("--observers", type=int, default=0, metavar="N", help="servers without a vote (default: 0)")
     ensemble.add_argument("--base-port", type=int, metavar="P", help="client port of the first (default: free ports)")
@@ -65,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
 
     gateway = commands.add_parser(
         "gateway",
+        parents=[verbosely],
         help="a WebSocket door in front of any ensemble; prints `ready URL`",
         description="Puts a WebSocket door in front of any ensemble, until SIGTERM; prints `ready URL`.",
     )

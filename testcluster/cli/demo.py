@@ -7,11 +7,21 @@ exit status is 0 only if every step succeeded.
 from __future__ import annotations
 
 import json
+import signal
 
 import trio
 from rich.console import Console
+from rich.markup import escape
 
-from terzetto.client import EventType, KazooException, NoNodeError, WatchedEvent, ZooKeeper, open_zookeeper
+from terzetto.client import (
+    ConfigurationError,
+    EventType,
+    KazooException,
+    WatchedEvent,
+    ZooKeeper,
+    open_zookeeper,
+)
+from terzetto.client._scopes import PlainNursery
 
 from ..ensemble import BlockingEnsemble
 from .coordination import contend, elect, outlive_the_leader
@@ -137,42 +147,76 @@ class Demo(Stage):
         return "no znode left"
 
 
-async def _demonstrate(demo: Demo, ensemble: BlockingEnsemble | None) -> None:
-    root = demo.chroot
-    async with open_zookeeper(demo.hosts, chroot=root, ensure_chroot=True, connect_timeout=CONNECT_TIMEOUT) as zk:
-        await demo.step("connect", lambda: demo.meet(zk))
-        await demo.step("register and discover services", lambda: demo.register(zk))
-        await demo.step("contend for a lock", lambda: contend(demo, zk))
-        await demo.step("elect a leader", lambda: elect(demo, zk))
-        await demo.step("change the configuration", lambda: demo.configure(zk))
-        await demo.step("sell the last item once", lambda: demo.transact(zk))
-        await demo.step("many requests from one task", lambda: demo.pipeline(zk))
-        await demo.step("prove that the session lives", lambda: demo.prove(zk))
-        if ensemble is not None and len(ensemble.sids) > 1:
-            await demo.step("outlive the ensemble's leader", lambda: outlive_the_leader(demo, zk, ensemble))
-        await demo.step("clean up", lambda: demo.clean_up(zk))
-    async with open_zookeeper(demo.hosts) as zk:
-        try:
-            await zk.delete(root)
-        except NoNodeError:
-            demo.results.append(("clean up", False, f"{root} was gone before it was deleted"))
+async def _demonstrate(demo: Demo, ensemble: BlockingEnsemble | None) -> int:
+    """Runs all steps below a znode of this run's own; returns the number of the signal that ended it, 0 for none."""
+    ended_by = 0
+    hosts, root = demo.hosts, ""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with PlainNursery() as nursery:
+
+            async def end_on_signal() -> None:
+                nonlocal ended_by
+                ended_by = await anext(signals)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(end_on_signal)
+            async with open_zookeeper(hosts, connect_timeout=CONNECT_TIMEOUT) as zk:
+                root = await zk.create("/terzetto-demo-", sequence=True)
+                demo.hosts, demo.chroot = hosts.removesuffix(zk.chroot), zk.chroot + root
+                await _take_steps(demo, zk.with_chroot(root), ensemble)
+            nursery.cancel_scope.cancel()
+        if root and not (ended_by and ensemble is not None):
+            await _remove(demo, hosts, root)
+    return ended_by
+
+
+async def _take_steps(demo: Demo, zk: ZooKeeper, ensemble: BlockingEnsemble | None) -> None:
+    await demo.step("connect", lambda: demo.meet(zk))
+    await demo.step("register and discover services", lambda: demo.register(zk))
+    await demo.step("contend for a lock", lambda: contend(demo, zk))
+    await demo.step("elect a leader", lambda: elect(demo, zk))
+    await demo.step("change the configuration", lambda: demo.configure(zk))
+    await demo.step("sell the last item once", lambda: demo.transact(zk))
+    await demo.step("many requests from one task", lambda: demo.pipeline(zk))
+    await demo.step("prove that the session lives", lambda: demo.prove(zk))
+    if ensemble is not None and len(ensemble.sids) > 1:
+        await demo.step("outlive the ensemble's leader", lambda: outlive_the_leader(demo, zk, ensemble))
+    await demo.step("clean up", lambda: demo.clean_up(zk))
+
+
+async def _remove(demo: Demo, hosts: str, root: str) -> None:
+    """Takes the run's own znode away, also where it did not come to its last step."""
+    with trio.move_on_after(CONNECT_TIMEOUT):
+        async with open_zookeeper(hosts, connect_timeout=CONNECT_TIMEOUT) as zk:
+            await zk.sync(root)
+            if await zk.exists(root) is None:
+                demo.results.append(("clean up", False, f"{root} was gone before it was deleted"))
+            await zk.delete(root, recursive=True)
 
 
 def run_demo(hosts: str, ensemble: BlockingEnsemble | None = None) -> int:
-    """Runs the demonstration; returns the exit status.
+    """Runs the demonstration; returns the exit status, 128 and its number after a signal.
 
     Args:
         hosts: connect string of the servers.
         ensemble: the servers, where they may be killed.
+
+    Raises:
+        ConfigurationError: the connect string is wrong.
     """
     console = Console()
-    demo = Demo(console, hosts, "/terzetto-demo")
-    console.print(f"[bold]terzetto demo[/] on {hosts}", highlight=False)
+    demo = Demo(console, hosts, "")
+    console.print(f"[bold]terzetto demo[/] on {escape(hosts)}", highlight=False)
     try:
-        trio.run(_demonstrate, demo, ensemble)
+        ended_by = trio.run(_demonstrate, demo, ensemble)
+    except ConfigurationError:
+        raise
     except KazooException as error:
-        console.print(f"[red]{type(error).__name__}:[/] {error}", highlight=False)
+        console.print(f"[red]{type(error).__name__}:[/] {escape(str(error))}", highlight=False)
         return 1
+    if ended_by:
+        console.print(f"ended by {signal.Signals(ended_by).name}", highlight=False)
+        return 128 + ended_by
     console.print()
     console.print(demo.summary())
     return 0 if demo.succeeded else 1

@@ -14,13 +14,12 @@ import ssl
 import sys
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import trio
 
 from terzetto.client._hosts import Endpoint, parse_hosts
 from terzetto.client._scopes import PlainNursery
-from terzetto.client._tls import TlsListener
 from terzetto.client._transport import TcpTransport
 from terzetto.client.errors import ConfigurationError
 
@@ -78,24 +77,57 @@ def make_room(connections: int) -> None:
         _log.warning("%d connections need %d open files, and this process may have %d", connections, needed, hard)
 
 
-def _server_context(chosen: argparse.Namespace) -> ssl.SSLContext | None:
+class Contexts:
+    """A gateway's TLS on both sides, as the files hold it; each handshake uses what was read last.
+
+    Args:
+        chosen: names the files.
+
+    Attributes:
+        door: for clients; `None` without TLS.
+        onward: the transport to the servers.
+
+    Raises:
+        ConfigurationError: a file cannot be used, or one is missing.
+    """
+
+    def __init__(self, chosen: argparse.Namespace) -> None:
+        self._chosen = chosen
+        self.door = _door_context(chosen)
+        self.onward = TcpTransport(_ensemble_context(chosen))
+
+    def read_again(self) -> None:
+        """What cannot be used changes nothing, and is logged."""
+        if self.door is None and self.onward.tls is None:
+            return
+        try:
+            self.door, self.onward.tls = _door_context(self._chosen), _ensemble_context(self._chosen)
+        except ConfigurationError as error:
+            _log.error("SIGHUP: %s; the old certificates stay", error)
+        else:
+            _log.info("SIGHUP: the certificates were read again")
+
+
+def _door_context(chosen: argparse.Namespace) -> ssl.SSLContext | None:
     if chosen.tls_cert is None:
         if chosen.tls_key is not None or chosen.tls_client_ca is not None:
             raise ConfigurationError("--tls-key and --tls-client-ca need --tls-cert")
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    _load(context, chosen)
+    _load(context, "--tls-cert", chosen.tls_cert, chosen.tls_key)
     if chosen.tls_client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
         _load_authorities(context, "--tls-client-ca", chosen.tls_client_ca)
     return context
 
 
-def _load(context: ssl.SSLContext, chosen: argparse.Namespace) -> None:
+def _load(context: ssl.SSLContext, option: str, path: str, key: str | None = None) -> None:
+    from ..tls_port import load_certificate
+
     try:
-        context.load_cert_chain(chosen.tls_cert, chosen.tls_key, password="")
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigurationError(f"--tls-cert {chosen.tls_cert} cannot be used: {error}") from error
+        load_certificate(context, Path(path), None if key is None else Path(key))
+    except ValueError as error:
+        raise ConfigurationError(f"{option} {path} cannot be used: {error}") from error
 
 
 def _load_authorities(context: ssl.SSLContext, option: str, path: str) -> None:
@@ -113,15 +145,13 @@ def _ensemble_context(chosen: argparse.Namespace) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _load_authorities(context, "--ensemble-ca", chosen.ensemble_ca)
     if chosen.ensemble_cert is not None:
-        try:
-            context.load_cert_chain(chosen.ensemble_cert, password="")
-        except (OSError, ssl.SSLError) as error:
-            raise ConfigurationError(f"--ensemble-cert {chosen.ensemble_cert} cannot be used: {error}") from error
+        _load(context, "--ensemble-cert", chosen.ensemble_cert)
     return context
 
 
 async def _serve(chosen: argparse.Namespace, listen: Endpoint, ensemble: tuple[Endpoint, ...]) -> None:
     from ..gateway import Gateway, GatewaySettings, cannot_keep
+    from ..tls_port import LateTlsListener
     from ..websocket_door import DoorLimits, TokenFile
     from ..websocket_rules import DoorRules, parse_networks
 
@@ -147,27 +177,23 @@ async def _serve(chosen: argparse.Namespace, listen: Endpoint, ensemble: tuple[E
         )
     except (ValueError, OSError) as error:
         raise ConfigurationError(str(error)) from error
-    context, onward = _server_context(chosen), _ensemble_context(chosen)
+    contexts = Contexts(chosen)
     make_room(settings.limits.connections)
     listener = await TcpTransport().listen(listen)
-    if context is not None:
-        listener = TlsListener(listener, context)
-    gateway = Gateway(
-        settings,
-        listener,
-        TcpTransport(onward),
-        tokens=None if tokens is None else tokens.current,
-    )
+    is_secure = contexts.door is not None
+    if is_secure:
+        listener = LateTlsListener(listener, lambda: cast("ssl.SSLContext", contexts.door))
+    gateway = Gateway(settings, listener, contexts.onward, tokens=None if tokens is None else tokens.current)
     for line in cannot_keep(settings):
         _log.warning("%s", line)
-    if context is None and not _is_loopback(gateway.endpoint.host):
+    if not is_secure and not _is_loopback(gateway.endpoint.host):
         _log.warning("without --tls-cert all traffic is plain text: only an ingress with TLS may reach this port")
     if tokens is None and chosen.tls_client_ca is None and not _is_loopback(gateway.endpoint.host):
         _log.warning("without --token-file or --tls-client-ca whoever reaches this port reaches the ensemble")
-    await _run_until_signal(gateway, context, chosen)
+    await _run_until_signal(gateway, contexts, chosen.path)
 
 
-async def _run_until_signal(gateway: Gateway, context: ssl.SSLContext | None, chosen: argparse.Namespace) -> None:
+async def _run_until_signal(gateway: Gateway, contexts: Contexts, path: str) -> None:
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with PlainNursery() as nursery:
 
@@ -175,7 +201,7 @@ async def _run_until_signal(gateway: Gateway, context: ssl.SSLContext | None, ch
                 is_leaving = False
                 async for number in signals:
                     if number == signal.SIGHUP:
-                        _reload(context, chosen)
+                        contexts.read_again()
                     elif is_leaving:
                         nursery.cancel_scope.cancel()
                     else:
@@ -186,8 +212,8 @@ async def _run_until_signal(gateway: Gateway, context: ssl.SSLContext | None, ch
             nursery.start_soon(take_signals)
             await nursery.start(_run, gateway, nursery.cancel_scope)
             # Whoever started this process waits for the line.
-            scheme = "ws" if context is None else "wss"
-            print(f"ready {scheme}://{gateway.endpoint}{chosen.path}", flush=True)
+            scheme = "ws" if contexts.door is None else "wss"
+            print(f"ready {scheme}://{gateway.endpoint}{path}", flush=True)
 
 
 async def _run(
@@ -195,19 +221,6 @@ async def _run(
 ) -> None:
     await gateway.run(task_status=task_status)
     scope.cancel()
-
-
-def _reload(context: ssl.SSLContext | None, chosen: argparse.Namespace) -> None:
-    """New handshakes use what the files hold now; where they cannot be used, the old certificate stays."""
-    if context is None:
-        return
-    try:
-        # Tried elsewhere first: OpenSSL forgets the old key as soon as it meets a certificate that does not fit it.
-        _load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), chosen)
-        _load(context, chosen)
-        _log.info("SIGHUP: the certificate was read again")
-    except ConfigurationError as error:
-        _log.error("SIGHUP: %s; the old certificate stays", error)
 
 
 def _words(text: str) -> frozenset[bytes] | None:

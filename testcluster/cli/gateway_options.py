@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where.add_argument("--path", default="/", help="path of the WebSocket (default: /)")
     where.add_argument("--health-path", default="/health", help="path of the health check, '' for none")
 
-    tls = parser.add_argument_group("TLS")
-    tls.add_argument("--tls-cert", metavar="FILE", help="certificate chain in PEM: serve wss://; SIGHUP reads it again")
+    tls = parser.add_argument_group("TLS", "PEM files, whose keys are not encrypted; SIGHUP reads them again")
+    tls.add_argument("--tls-cert", metavar="FILE", help="certificate chain: serve wss://")
     tls.add_argument("--tls-key", metavar="FILE", help="its private key, unless it is in the same file")
     tls.add_argument("--tls-client-ca", metavar="FILE", help="let in only clients with a certificate of these")
     tls.add_argument("--ensemble-ca", metavar="FILE", help="speak TLS to the servers, and trust these authorities")

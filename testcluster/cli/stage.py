@@ -10,6 +10,7 @@ from typing import cast
 
 import trio
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from terzetto.client import KazooException, ZooKeeper, open_zookeeper
@@ -84,5 +85,5 @@ class Stage:
         table.add_column("step")
         table.add_column("what happened")
         for title, succeeded, evidence in self.results:
-            table.add_row("[green]ok[/]" if succeeded else "[red]FAILED[/]", title, evidence)
+            table.add_row("[green]ok[/]" if succeeded else "[red]FAILED[/]", title, escape(evidence))
         return table

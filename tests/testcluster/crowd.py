@@ -157,7 +157,8 @@ class Crowd:
         now = time.monotonic()
         while self._turns and self._turns[0][0] <= now:
             due, number = heapq.heappop(self._turns)
-            heapq.heappush(self._turns, (due + self._pause, number))
+            # Whoever was kept from its turn for longer than that pings once, and not twice at once.
+            heapq.heappush(self._turns, (due + self._pause if due + self._pause > now else now + self._pause, number))
             self._ping(self.idlers[number], now)
         for key, _ in self._selector.select(wait):
             self._hear(key.data)

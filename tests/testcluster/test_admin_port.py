@@ -5,13 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 
 from terzetto.testcluster import EnsembleError, start_ensemble
-from terzetto.testcluster.admin_port import BODY_MAX
+from terzetto.testcluster.admin_port import BODY_MAX, open_admin_listeners
+from terzetto.testcluster.client_ports import open_listening_socket
 from terzetto.testcluster.reserved_port import ReservedPort
 
 
@@ -113,3 +114,9 @@ def test_a_port_that_is_taken_is_named(port: int) -> None:
     with pytest.raises(EnsembleError, match=f"the admin server cannot listen at 127.0.0.1:{port}"):
         with start_ensemble(settings=settings):
             pass
+
+
+@pytest.mark.parametrize("listen", [open_admin_listeners, open_listening_socket])
+async def test_a_name_that_nobody_has_is_no_unknown_error(listen: Callable[[str, int], Awaitable[object]]) -> None:
+    with pytest.raises(OSError, match=r"cannot listen at no such name:1: (?!Unknown error)\w+"):
+        await listen("no such name", 1)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import re
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import pytest
 import trio
 
-from terzetto.client import ConnectionLoss, SessionExpiredError, ZooKeeper, open_zookeeper
+from terzetto.client import ConnectionLoss, NodeExistsError, SessionExpiredError, ZooKeeper, open_zookeeper
 from terzetto.testcluster import Ensemble, EnsembleError, embedded, open_ensemble
 from terzetto.testcluster.config import ServerConfig
 from terzetto.testcluster.journal import open_storage
 from terzetto.testcluster.storage.interface import Storage
+
+from .free_ports import free_ports
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +38,8 @@ async def write(zk: ZooKeeper, path: str) -> None:
                     await zk.create(path)
             except ConnectionLoss:
                 continue
+            except NodeExistsError:
+                pass  # an attempt whose reply was lost, which this server has heard of only now
             return
 
 
@@ -324,7 +326,7 @@ async def test_a_fault_whose_caller_is_cancelled_meanwhile_does_not_stay() -> No
     async with open_ensemble(servers=3) as ensemble:
         faults: list[Callable[[], AbstractAsyncContextManager[None]]] = [
             lambda: ensemble.partition({1}, {2, 3}),
-            lambda: ensemble.slow_links(5.0, {1}, {2, 3}),
+            lambda: ensemble.slow_links(120.0, {1}, {2, 3}),
         ]
         for fault in faults:
             for number in range(20):
@@ -333,25 +335,15 @@ async def test_a_fault_whose_caller_is_cancelled_meanwhile_does_not_stay() -> No
                         pass
         for sid in ensemble.sids:
             async with client(ensemble, sid) as zk:
-                with trio.fail_after(4):
+                with trio.fail_after(60):
                     await write(zk, f"/{sid}")
-
-
-def _three_free_ports() -> int:
-    """The first of three ports in a row, of those that the kernel hands out to nobody."""
-    for base in range(26_000 + 3 * (os.getpid() % 1_000), 32_000, 3):
-        with contextlib.suppress(OSError), contextlib.ExitStack() as free:
-            for port in range(base, base + 3):
-                free.enter_context(socket.create_server(("127.0.0.1", port)))
-            return base
-    raise AssertionError("there are no three free ports in a row")
 
 
 async def test_a_session_outlives_a_restart_of_everything_with_its_data(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("data")
-    port = _three_free_ports()
+    port = free_ports(3)
     async with AsyncExitStack() as life:
         ensemble = await life.enter_async_context(open_ensemble(servers=3, data_dir=folder, base_port=port))
         async with client(ensemble) as zk:

@@ -40,7 +40,7 @@ def test_a_well_behaved_client_is_served_among_hostile_ones(seed: int) -> None:
     assert volleys.depths.by_code[0] > 0
     assert len(witness.latencies) > 10, witness
     # The machine may be busy; a server that somebody can stop would take for ever.
-    assert witness.quantile(1.0) < 5.0
+    assert witness.quantile(1.0) < 15.0
 
 
 @pytest.mark.slow

@@ -90,7 +90,7 @@ def test_impossible_ports(base_port: int) -> None:
         seats(3, base_port=base_port)
 
 
-@pytest.mark.parametrize("tick_time", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("tick_time", [float("nan"), float("inf"), -float("inf"), 0.0, -1.0, 0.0004])
 def test_a_tick_is_a_number_of_seconds(tick_time: float) -> None:
     with pytest.raises(ConfigurationError, match="the tick must be a number of seconds"):
         seats(1, tick_time=tick_time)

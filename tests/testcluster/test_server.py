@@ -247,7 +247,7 @@ async def test_snapshots_are_written_as_the_log_grows(autojump_clock: trio.testi
 
 async def synced(disk: Disk) -> None:
     """Waits until a sync runs."""
-    assert await trio.to_thread.run_sync(disk.running.wait, 5.0)
+    assert await trio.to_thread.run_sync(disk.running.wait, 30.0)
 
 
 @pytest.fixture

@@ -170,7 +170,9 @@ async def test_limits_go_by_the_client_behind_a_trusted_proxy(autojump_clock: Mo
         assert await status("192.0.2.1", "nonsense") == 400
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(data=st.lists(st.one_of(st.binary(max_size=60), st.just(request()), st.just(b"\r\n\r\n")), max_size=5))
 def test_nothing_that_a_stranger_says_breaks_the_door(data: list[bytes]) -> None:
     async def attack() -> None:

@@ -242,7 +242,7 @@ async def _failed(zk: ZooKeeper) -> None:
 async def test_every_server_of_an_ensemble_has_a_door() -> None:
     async with open_ensemble(servers=3, websocket=True) as ensemble:
         assert ensemble.websocket_hosts.count("ws://127.0.0.1:") == 3
-        async with open_zookeeper(ensemble.websocket_hosts, session_timeout=5) as zk:
+        async with open_zookeeper(ensemble.websocket_hosts, session_timeout=20) as zk:
             session_id = zk.session_id
             await zk.create("/mine", ephemeral=True)
             await ensemble.kill(1)

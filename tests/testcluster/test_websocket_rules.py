@@ -94,7 +94,6 @@ PROXIES = parse_networks(["10.0.0.0/8", "2001:db8::/32"])
     [
         ("192.0.2.1", [], "192.0.2.1"),
         ("192.0.2.1", ["10.0.0.1"], "192.0.2.1"),
-        ("10.0.0.1", [], "10.0.0.1"),
         ("10.0.0.1", ["192.0.2.7"], "192.0.2.7"),
         ("10.0.0.1", ["192.0.2.7:4711"], "192.0.2.7"),
         ("10.0.0.1", ["203.0.113.9, 192.0.2.7"], "192.0.2.7"),
@@ -115,11 +114,12 @@ def test_the_nearest_address_that_is_no_trusted_proxy_is_the_client(peer: str, s
     assert DoorRules().client_ip([(b"x-forwarded-for", value.encode()) for value in sent], peer) == peer
 
 
-@pytest.mark.parametrize("sent", ["", "unknown", "192.0.2.7, ", "192.0.2.300", "10.1.1.1," * 40 + "10.1.1.1"])
-def test_a_trusted_proxy_that_talks_nonsense_lets_nobody_in(sent: str) -> None:
+@pytest.mark.parametrize("sent", [None, "", "unknown", "192.0.2.7, ", "192.0.2.300", "10.1.1.1," * 40 + "10.1.1.1"])
+def test_a_trusted_proxy_that_is_silent_or_talks_nonsense_lets_nobody_in(sent: str | None) -> None:
     """Its own address must not become the client's: that might be allowed more."""
+    headers = [] if sent is None else [(b"x-forwarded-for", sent.encode())]
     with pytest.raises(Refusal) as caught:
-        DoorRules(proxies=PROXIES).client_ip([(b"x-forwarded-for", sent.encode())], "10.0.0.1")
+        DoorRules(proxies=PROXIES).client_ip(headers, "10.0.0.1")
     assert caught.value.status == 400
 
 
@@ -134,6 +134,7 @@ def test_a_trusted_proxy_that_talks_nonsense_lets_nobody_in(sent: str) -> None:
         (["for=203.0.113.9", "for=192.0.2.7"], "192.0.2.7"),
         (["for=_hidden"], None),
         (["for=unknown"], None),
+        ([], None),
         (["proto=https"], None),
         (["for=192.0.2.7;for=192.0.2.8"], None),
         (["for=192.0.2.7;;proto=http;"], "192.0.2.7"),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -33,6 +36,56 @@ def test_every_step_succeeds(capsys: pytest.CaptureFixture[str], monkeypatch: py
     assert shown.count(" ok ") == 10
     assert "is killed" in shown
     assert "refused" in shown
+
+
+def test_ctrl_c_ends_it_in_order_and_leaves_nothing(three: BlockingEnsemble) -> None:
+    run = [sys.executable, "-c", "import sys; from terzetto.testcluster.cli import main; sys.exit(main())"]
+    process = subprocess.Popen(
+        [*run, "demo", "--hosts", three.hosts], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+    )
+    try:
+        assert process.stdout is not None
+        assert any(line.startswith("contend") for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        shown, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert (process.returncode, errors) == (130, "")
+    assert shown.endswith("ended by SIGINT\n")
+    client = KazooClient(three.hosts)
+    client.start()
+    client.sync("/")
+    assert client.get_children("/") == ["zookeeper"]
+    client.stop()
+    client.close()
+
+
+def test_it_leaves_alone_what_an_earlier_one_left_behind(
+    three: BlockingEnsemble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Killed in the middle, or still at work beside this one.
+    monkeypatch.setattr(demo, "PIPELINED", 300)
+    client = KazooClient(three.hosts)
+    client.start()
+    client.create("/terzetto-demo")
+    client.create("/terzetto-demo/config")
+    client.create("/app")
+    assert main(["demo", "--hosts", three.hosts]) == 0
+    assert main(["demo", "--hosts", three.hosts + "/app"]) == 0
+    client.sync("/")
+    assert sorted(client.get_children("/")) == ["app", "terzetto-demo", "zookeeper"]
+    assert client.get_children("/app") == []
+    client.stop()
+    client.close()
+
+
+@pytest.mark.parametrize("hosts", ["[/a]", "::1:2181", ""])
+def test_hosts_that_mean_nothing(hosts: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--hosts", hosts]) == 2
+    shown = capsys.readouterr()
+    assert hosts in shown.out
+    assert shown.err.startswith("terzetto: ")
 
 
 def test_a_store_refuses_old_tokens() -> None:

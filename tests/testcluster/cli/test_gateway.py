@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
 import http.client
 import resource
 import signal
 import ssl
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import trio
 import trustme
 
-from terzetto.client import WebSocketOptions, open_zookeeper
+from terzetto.client import Endpoint, TcpTransport, WebSocketOptions, open_zookeeper
 from terzetto.testcluster import start_ensemble
 from terzetto.testcluster.cli import main
-from terzetto.testcluster.cli.gateway import make_room
+from terzetto.testcluster.cli.gateway import Contexts, make_room
 
 from .test_running import DEADLINE, failing, running
 
@@ -32,7 +34,7 @@ def hosts() -> Iterator[str]:
 
 def health(url: str) -> tuple[int, bytes]:
     address = url.partition("://")[2].partition("/")[0]
-    connection = http.client.HTTPConnection(address, timeout=5)
+    connection = http.client.HTTPConnection(address, timeout=DEADLINE)
     connection.request("GET", "/health")
     answer = connection.getresponse()
     return answer.status, answer.read()
@@ -48,11 +50,18 @@ def test_a_gateway_runs_until_a_signal_and_tells_its_clients(hosts: str) -> None
     async def leave(url: str, process: subprocess.Popen[str]) -> str:
         async with open_zookeeper(url, close_timeout=0.2) as zk:
             suspended = trio.Event()
-            zk.add_listener(lambda _: suspended.set())
+            reasons: list[str] = []
+
+            def tell(_: str) -> None:
+                # A moment later the next gateway has failed, too.
+                reasons.append(str(zk.last_error))
+                suspended.set()
+
+            zk.add_listener(tell)
             process.send_signal(signal.SIGTERM)
             with trio.fail_after(DEADLINE):
                 await suspended.wait()
-            return str(zk.last_error)
+            return reasons[0]
 
     with running(["gateway", "--listen", "127.0.0.1:0", "--ensemble", hosts, "--path", "/zk"]) as (process, url):
         assert url.startswith("ws://127.0.0.1:")
@@ -91,26 +100,60 @@ def test_tokens_and_tls_and_a_new_certificate_without_a_restart(hosts: str, tmp_
         new.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
         process.send_signal(signal.SIGHUP)
         assert process.stderr is not None
-        while "was read again" not in (line := process.stderr.readline()):
+        while "were read again" not in (line := process.stderr.readline()):
             assert line, "the gateway has ended"
         assert trio.run(reach, url, new) == "connected"
         tokens.write_text("another-token-of-16\n")
         assert "HTTP 401 Unauthorized" in trio.run(reach, url, new)
         certificate.write_text("nonsense")
         process.send_signal(signal.SIGHUP)
-        while "the old certificate stays" not in (line := process.stderr.readline()):
+        while "the old certificates stay" not in (line := process.stderr.readline()):
             assert line, "the gateway has ended"
         halves = new.issue_cert("127.0.0.1"), new.issue_cert("127.0.0.1")
         halves[0].private_key_pem.write_to_path(certificate)
         halves[1].cert_chain_pems[0].write_to_path(certificate, append=True)
         process.send_signal(signal.SIGHUP)
-        while "the old certificate stays" not in (line := process.stderr.readline()):
+        while "the old certificates stay" not in (line := process.stderr.readline()):
             assert line, "the gateway has ended"
         assert "HTTP 401 Unauthorized" in trio.run(reach, url, new)
         process.terminate()
         text = said(process)
         assert process.returncode == 0
     assert TOKEN not in text
+
+
+async def test_what_the_servers_are_asked_for_is_read_again_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old, new = trustme.CA(), trustme.CA()
+    authority = tmp_path / "authority.pem"
+    old.cert_pem.write_to_path(authority)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    new.issue_cert("127.0.0.1").configure_cert(server)  # pyright: ignore[reportUnknownMemberType]
+    chosen = ("tls_cert", "tls_key", "tls_client_ca", "ensemble_cert")
+    contexts = Contexts(argparse.Namespace(**dict.fromkeys(chosen), ensemble_ca=str(authority)))
+    listener = await TcpTransport(server_tls=server).listen(Endpoint("127.0.0.1", 0, "127.0.0.1"))
+    async with trio.open_nursery() as nursery:
+
+        async def answer() -> None:
+            while True:
+                connection = await listener.accept()
+                with suppress(trio.BrokenResourceError):
+                    await connection.receive()
+                await connection.aclose()
+
+        nursery.start_soon(answer)
+        with pytest.raises(trio.BrokenResourceError):
+            await contexts.onward.dial(listener.endpoint)
+        new.cert_pem.write_to_path(authority)
+        contexts.read_again()
+        await (await contexts.onward.dial(listener.endpoint)).aclose()
+        authority.write_text("nonsense")
+        contexts.read_again()
+        assert "the old certificates stay" in caplog.text
+        await (await contexts.onward.dial(listener.endpoint)).aclose()
+        nursery.cancel_scope.cancel()
+    listener.close()
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 
-from terzetto.testcluster.cli import EXTRA, main
+from terzetto.testcluster.cli import EXTRA, main, running
 
 
 @pytest.mark.parametrize("module", EXTRA)
@@ -34,6 +35,27 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     text = capsys.readouterr().out
     assert all(command in text for command in ("server", "ensemble", "demo"))
+
+
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_the_version_is_told(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([option])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"terzetto {version('terzetto')}\n"
+
+
+@pytest.mark.parametrize("arguments", [["-v", "server", "zoo.cfg"], ["server", "-v", "zoo.cfg"], ["server", "zoo.cfg"]])
+def test_more_is_logged_wherever_one_asks_for_it(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+
+    def run(_path: str, *, verbose: bool) -> int:
+        asked.append(verbose)
+        return 0
+
+    monkeypatch.setattr(running, "run_server", run)
+    assert main(arguments) == 0
+    assert asked == ["-v" in arguments]
 
 
 def test_the_collector_rests_while_a_server_is_imported_and_no_longer() -> None:

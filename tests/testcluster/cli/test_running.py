@@ -16,6 +16,8 @@ import pytest
 
 from terzetto.testcluster.reserved_port import ReservedPort
 
+from ..free_ports import free_ports
+
 RUN = [sys.executable, "-c", "import sys; from terzetto.testcluster.cli import main; sys.exit(main())"]
 DEADLINE = 20
 
@@ -43,7 +45,7 @@ def failing(*arguments: str) -> tuple[int, str]:
 
 def word(hosts: str, text: bytes) -> str:
     host, _, port = hosts.rpartition(":")
-    with socket.create_connection((host, int(port)), 5) as asking:
+    with socket.create_connection((host, int(port)), DEADLINE) as asking:
         asking.sendall(text)
         return asking.recv(65536).decode()
 
@@ -87,9 +89,7 @@ def test_a_server_from_its_configuration_file(tmp_path: Path, name: str) -> None
 
 @pytest.mark.slow
 def test_options_of_an_ensemble(tmp_path: Path) -> None:
-    port = ReservedPort()
-    number = port.number
-    port.close()
+    number = free_ports(1)
     options = ["--base-port", str(number), "--data-dir", str(tmp_path), "--tick-time", "0.3", "--set", "maxCnxns=77"]
     with running(["ensemble", *options]) as (_, hosts):
         assert hosts == f"127.0.0.1:{number}"
