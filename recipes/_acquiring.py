@@ -18,6 +18,7 @@ import trio
 
 from terzetto.client import CancelledError, LockTimeout
 
+from ._following import looks_once
 from ._ownership import OwnershipT, owning
 
 Claim = Callable[[bool], Awaitable[OwnershipT | None]]
@@ -28,8 +29,9 @@ class HeldInBlocks(ABC, Generic[HeldT]):
     """`async with recipe as held:`, which is `async with recipe.hold() as held:` without a name for the block."""
 
     def __init__(self) -> None:
-        # Of the tasks inside `async with`: the owner's, innermost last.
-        self._blocks: list[AbstractAsyncContextManager[HeldT]] = []
+        # Of each task inside `async with`, innermost last: who has lost it may still be on its way out when another one
+        # comes in.
+        self._blocks: dict[trio.lowlevel.Task, list[AbstractAsyncContextManager[HeldT]]] = {}
 
     @abstractmethod
     def hold(self, timeout: float | None = None) -> AbstractAsyncContextManager[HeldT]:
@@ -38,13 +40,17 @@ class HeldInBlocks(ABC, Generic[HeldT]):
     async def __aenter__(self) -> HeldT:
         block = self.hold()
         held = await block.__aenter__()
-        self._blocks.append(block)
+        self._blocks.setdefault(trio.lowlevel.current_task(), []).append(block)
         return held
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
-        return await self._blocks.pop().__aexit__(kind, error, traceback)
+        task = trio.lowlevel.current_task()
+        block = self._blocks[task].pop()
+        if not self._blocks[task]:
+            del self._blocks[task]
+        return await block.__aexit__(kind, error, traceback)
 
 
 class Acquirable(HeldInBlocks[OwnershipT], Generic[OwnershipT]):
@@ -65,6 +71,8 @@ class Acquirable(HeldInBlocks[OwnershipT], Generic[OwnershipT]):
         self._held: OwnershipT | None = None
         self._owner: trio.lowlevel.Task | None = None
         self._count = 0
+        # Scopes that have begun with an acquisition and have not ended.
+        self._bodies = 0
 
     @abstractmethod
     async def _claim(self, wait: bool) -> OwnershipT | None:
@@ -91,7 +99,7 @@ class Acquirable(HeldInBlocks[OwnershipT], Generic[OwnershipT]):
 
         Args:
             blocking: wait for others to release it.
-            timeout: seconds for all of it, `None` for no limit; 0 tries once.
+            timeout: seconds for all of it, `None` for no limit; 0 or less tries once.
 
         Returns:
             False: others own it and `blocking` is false, or another task has this object.
@@ -100,6 +108,7 @@ class Acquirable(HeldInBlocks[OwnershipT], Generic[OwnershipT]):
             LockTimeout: not acquired within `timeout`.
             CancelledError: `cancel()` was called.
             ValueError: a timeout without blocking.
+            RuntimeError: this task is in a block of this object, and would wait for itself.
             LayoutConflictError: contenders of the other layout are there.
         """
         return await self._acquire(self._claim, blocking, timeout)
@@ -113,22 +122,24 @@ class Acquirable(HeldInBlocks[OwnershipT], Generic[OwnershipT]):
             held.check()
             self._count += 1
             return True
-        wait = blocking and limit != 0
+        wait = blocking and not looks_once(limit)
+        if wait and limit is None:
+            self._refuse_own_block()
         scope = trio.CancelScope()
         if wait and limit is not None:
             scope.deadline = trio.current_time() + limit
         self._waiting.add(scope)
-        entered = owned = False
+        entered = owned = was_cancelled = False
         try:
             with scope:
                 entered = await self._enter(wait)
                 owned = entered and await self._own(claim, wait)
         finally:
             self._waiting.discard(scope)
-        if scope in self._cancelled:
+            was_cancelled = scope in self._cancelled
             self._cancelled.discard(scope)
-            if not owned:
-                raise CancelledError(f"waiting for {self.path} was cancelled")
+        if was_cancelled and not owned:
+            raise CancelledError(f"waiting for {self.path} was cancelled")
         if entered and not owned and limit is not None:
             raise LockTimeout(f"{self.path} was not acquired within {limit} s")
         return owned
@@ -179,23 +190,36 @@ class Acquirable(HeldInBlocks[OwnershipT], Generic[OwnershipT]):
         if (mine := self._mine()) is not None:
             mine.check()
             self._count += 1
+            self._bodies += 1
             try:
-                yield mine
+                # What is around it need not be a block.
+                with mine.body():
+                    yield mine
+                mine.check()
             finally:
-                self._count -= 1
+                self._bodies -= 1
+                if self._held is mine:
+                    self._count -= 1
             return
-        if self._blocks and self._owner is trio.lowlevel.current_task() and limit is None:
-            raise RuntimeError(f"this task owns {self.path} already and would wait for itself (see reentrant=True)")
 
         async def acquired() -> OwnershipT:
             if not await self._acquire(claim, True, limit) or self._held is None:
                 raise LockTimeout(f"another task had {self.path} for {limit} s")
+            self._bodies += 1
             return self._held
 
         async with owning(acquired, self._ended) as held:
             yield held
 
+    def _refuse_own_block(self) -> None:
+        if self._bodies and self._owner is trio.lowlevel.current_task():
+            raise RuntimeError(f"this task owns {self.path} already and would wait for itself (see reentrant=True)")
+
     def _ended(self, held: OwnershipT) -> None:
+        self._bodies -= 1
+        self._let_go(held)
+
+    def _let_go(self, held: OwnershipT) -> None:
         if self._held is held:
             self._held = None
             self._free()
@@ -237,6 +261,6 @@ class Acquirable(HeldInBlocks[OwnershipT], Generic[OwnershipT]):
     def _forget_lost(self) -> None:
         """What was acquired without a scope and lost since stands in nobody's way."""
         held = self._held
-        if held is not None and held.is_lost and not self._blocks:
+        if held is not None and held.is_lost and not self._bodies:
             held.abandon()
-            self._ended(held)
+            self._let_go(held)

@@ -118,7 +118,7 @@ class ContenderQueue:
                     await make_path(self._zk, self.path, container=self._container)
         except BaseException as error:
             if not isinstance(error, ZookeeperError) or error.outcome_unknown:
-                self._leave(prefix=prefix)
+                self._leave(prefix=prefix, ephemeral=ephemeral)
             raise
 
     async def _create(self, prefix: str, data: bytes, ephemeral: bool) -> Contender:
@@ -154,9 +154,9 @@ class ContenderQueue:
         stat = await until_answered(self._zk.exists, path)
         return None if stat is None else Contender(name, path, stat)
 
-    def _leave(self, path: str | None = None, prefix: str | None = None) -> None:
+    def _leave(self, path: str | None = None, prefix: str | None = None, *, ephemeral: bool) -> None:
         if not self._zk.is_over:
-            self._zk.defer_delete(path or self.path, prefix=prefix)
+            self._zk.defer_delete(path or self.path, prefix=prefix, in_any_session=not ephemeral)
 
     # Its turn ---------------------------------------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ class ContenderQueue:
         except NoNodeError:
             raise _Vanished from None
         except BaseException:
-            self._leave(contender.path)
+            self._leave(contender.path, ephemeral=contender.stat.ephemeralOwner != 0)
             raise
         if not await owned.begin(is_watched=True):
             raise _Vanished

@@ -5,18 +5,23 @@ A follower outlives its session. What it reads, it reads again in the next one; 
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from inspect import Parameter, isawaitable, signature
+from math import isnan
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import trio
 
 from terzetto.client import PlainNursery, SessionExpiredError, WatchedEvent, ZooKeeper
 
 from ._znodes import until_answered
+
+if sys.version_info < (3, 11):  # trio depends on the backport there
+    from exceptiongroup import BaseExceptionGroup
 
 T = TypeVar("T")
 StandingT = TypeVar("StandingT", bound="Standing")
@@ -39,6 +44,36 @@ async def in_any_session(zk: ZooKeeper, call: Callable[..., Awaitable[T]], *args
                 raise
 
 
+def _leaves(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return [leaf for inner in group.exceptions for leaf in _leaves(inner)]
+
+
+def _says_the_end(error: BaseException) -> bool:
+    """Whether it says nothing but that the client is over."""
+    return all(isinstance(leaf, SessionExpiredError) for leaf in _leaves(error))
+
+
+async def one_end(block: Awaitable[T], body: BaseException | None = None) -> T | None:
+    """Enters or leaves a block in which everybody finds out at once that the client is over: no group leaves then.
+
+    Args:
+        block: what its `__aenter__` or `__aexit__` has returned.
+        body: what the body has raised, if it has; it leaves unchanged.
+    """
+    try:
+        return await block
+    except BaseExceptionGroup as group:
+        if not _says_the_end(group):
+            raise
+        if body is not None and _says_the_end(body):
+            return None  # Python goes on raising it.
+        first = _leaves(group)[0]
+        raise first from first.__cause__
+
+
 class Standing(ABC):
     """A recipe that works in the background of its block: `async with` it, once."""
 
@@ -52,14 +87,14 @@ class Standing(ABC):
         if self._block is not None:
             raise RuntimeError(f"a {type(self).__name__} is entered once; make another one")
         self._block = self._running()
-        await self._block.__aenter__()
+        await one_end(self._block.__aenter__())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool | None:
         assert self._block is not None
-        return await self._block.__aexit__(kind, error, traceback)
+        return await one_end(self._block.__aexit__(kind, error, traceback), error)
 
 
 class Rearmed:
@@ -95,13 +130,24 @@ class Rearmed:
 
 
 def looks_once(timeout: float | None) -> bool:
-    """Whether a call with this limit only looks at what there is, and waits for nothing but the answers."""
-    return timeout is not None and timeout <= 0
+    """Whether a call with this limit only looks at what there is, and waits for nothing but the answers.
+
+    Raises:
+        TypeError: the limit is neither a number of seconds nor `None`.
+        ValueError: it is not a number.
+    """
+    if timeout is None:
+        return False
+    if not isinstance(timeout, (int, float)):
+        raise TypeError(f"timeout must be a number of seconds or None, not {timeout!r}")
+    if isnan(timeout):
+        raise ValueError(f"timeout must be a number of seconds or None, not {timeout!r}")
+    return timeout <= 0
 
 
 def within(timeout: float | None) -> trio.CancelScope:
     """A scope for so many seconds. `None` is no limit, and neither is what `looks_once`: it could never look."""
-    return trio.move_on_after(float("inf") if timeout is None or timeout <= 0 else timeout)
+    return trio.move_on_after(float("inf") if timeout is None or looks_once(timeout) else timeout)
 
 
 async def first_of(*waits: Callable[[], Awaitable[object]]) -> None:
@@ -117,11 +163,18 @@ async def first_of(*waits: Callable[[], Awaitable[object]]) -> None:
 
 
 class Latest(Generic[T]):
-    """A value and its changes. Whoever is slow sees the newest only, so nothing piles up."""
+    """A value and its changes. Whoever is slow sees the newest only, so nothing piles up.
+
+    Attributes:
+        value: the value.
+        version: how often it has changed.
+        is_final: it will not change any more.
+    """
 
     def __init__(self, value: T) -> None:
         self.value = value
         self.version = 0
+        self.is_final = False
         self._changed = trio.Event()
 
     def put(self, value: T) -> None:
@@ -132,16 +185,24 @@ class Latest(Generic[T]):
     def tell(self) -> None:
         """What can be seen through the value has changed."""
         self.version += 1
+        self._wake()
+
+    def finish(self) -> None:
+        """The block in which it changed has ended. Wakes whoever waits: nothing else would."""
+        self.is_final = True
+        self._wake()
+
+    def _wake(self) -> None:
         self._changed.set()
         self._changed = trio.Event()
 
     async def wait_changed(self) -> None:
-        """Returns after the next change."""
+        """Returns after the next change, or when it is final. Not for a value that is final already."""
         await self._changed.wait()
 
 
 class LatestStream(Generic[T]):
-    """The value at once, then whenever it has changed since it was read here. Never ends of itself."""
+    """The value at once, then whenever it has changed since it was read here, until it is final."""
 
     def __init__(self, latest: Latest[Any], read: Callable[[], T]) -> None:
         self._latest = latest
@@ -154,6 +215,8 @@ class LatestStream(Generic[T]):
     async def __anext__(self) -> T:
         await trio.lowlevel.checkpoint()
         while self._seen == self._latest.version:
+            if self._latest.is_final:
+                raise StopAsyncIteration
             await self._latest.wait_changed()
         self._seen = self._latest.version
         return self._read()

@@ -55,7 +55,8 @@ class Role:
     def seat(self, name: str) -> Seat | None:
         """Where a blocker, or a contender of our own kind, stands; `None` for any other znode."""
         found = self._queued.search(name)
-        return None if found is None else Seat(int(found.group(1)), name)
+        # The last group: extra patterns may have groups of their own.
+        return None if found is None else Seat(int(found.group(found.re.groups)), name)
 
     def blocks(self, name: str) -> bool:
         """Whether a znode with this name is waited for, when it came earlier."""
@@ -98,7 +99,12 @@ def in_order(seats: Iterable[Seat]) -> list[Seat]:
 
 
 def lock_role(layout: LayoutName, kind: Literal["lock", "read", "write", "latch"], extra: Iterable[str] = ()) -> Role:
-    """The role of a lock's contender. Raises `ValueError` for a layout that is neither "kazoo" nor "curator"."""
+    """The role of a lock's contender.
+
+    Raises:
+        ValueError: the layout is neither "kazoo" nor "curator", or an extra pattern is no regular expression.
+        TypeError: the extra patterns are no collection of texts.
+    """
     roles: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
         ("kazoo", "lock"): ("__lock__", ("__lock__",)),
         ("kazoo", "read"): ("__rlock__", ("__lock__",)),
@@ -112,4 +118,19 @@ def lock_role(layout: LayoutName, kind: Literal["lock", "read", "write", "latch"
     found = roles.get((layout, kind))
     if found is None:
         raise ValueError(f"layout must be 'kazoo' or 'curator', not {layout!r}")
-    return Role(layout, *found, tuple(extra))
+    return Role(layout, *found, _checked(extra))
+
+
+def _checked(extra: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(extra, (str, bytes)):
+        raise TypeError(f"extra_lock_patterns must be a collection of regular expressions, not the text {extra!r}")
+    patterns = tuple(extra)
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise TypeError(f"each of extra_lock_patterns must be a str, not {pattern!r}")
+        try:
+            re.compile(pattern)  # on its own: an open bracket would swallow what follows
+            _numbered([pattern])
+        except re.error as error:
+            raise ValueError(f"{pattern!r} in extra_lock_patterns is no regular expression: {error}") from None
+    return patterns

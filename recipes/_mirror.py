@@ -76,6 +76,7 @@ class TreeMirror:
 
     Attributes:
         znodes: the copy, by path.
+        refused: what the client may not read, by path; it is not in the copy.
         is_complete: whether the whole tree has been read at least once.
     """
 
@@ -90,6 +91,7 @@ class TreeMirror:
     ) -> None:
         self.path = path
         self.znodes: dict[str, CachedZnode] = {}
+        self.refused: dict[str, NoAuthError] = {}
         self.is_complete = False
         self._zk = zk
         self._changed = changed
@@ -163,8 +165,11 @@ class TreeMirror:
             return
         try:
             data, stat = await in_any_session(self._zk, self._zk.get, path)
-        except (NoNodeError, NoAuthError):
+        except NoNodeError:
+            self.refused.pop(path, None)
             self._remove(path)
+        except NoAuthError as error:
+            self._refuse(path, error)
         else:
             self._put(CachedZnode(path, data, stat))
         self._told()
@@ -173,6 +178,7 @@ class TreeMirror:
         """Reads the tree level by level, many requests at a time."""
         while True:
             found: set[str] = set()
+            self.refused.clear()
             try:
                 level = [self.path]
                 while level:
@@ -206,8 +212,11 @@ class TreeMirror:
                 self._put(CachedZnode(path, data, stat))
                 found.add(path)
                 below += [join(path, name) for name in listed.result()] if listed is not None else []
-            except (NoNodeError, NoAuthError):
-                continue  # gone, or not for us: without the znode itself, what is below it cannot be followed either
+            except NoNodeError:
+                continue
+            except NoAuthError as error:
+                # Without the znode itself, what is below it cannot be followed either.
+                self._refuse(path, error)
         return below
 
     def _level(self, path: str) -> int:
@@ -227,7 +236,12 @@ class TreeMirror:
 
     # The copy ---------------------------------------------------------------------------------------------------------
 
+    def _refuse(self, path: str, error: NoAuthError) -> None:
+        self.refused[path] = error
+        self._remove(path)
+
     def _put(self, znode: CachedZnode) -> None:
+        self.refused.pop(znode.path, None)
         before = self.znodes.get(znode.path)
         if before is not None and before.stat.czxid != znode.stat.czxid:
             self._remove(znode.path)

@@ -261,7 +261,7 @@ class Ownership:
         """Ends the ownership by deleting its znode; waits for a server's answer. False: the znode was gone before."""
         self._finish()
         try:
-            return await delete_once(self.client, self.znode)
+            return await delete_once(self.client, self.znode, in_any_session=not self._is_ephemeral)
         except SessionExpiredError:
             if not self._is_ephemeral:
                 raise
@@ -280,7 +280,7 @@ class Ownership:
         if not self.client.is_over and not (self._is_ephemeral and self._proof.session_over):
             for znode in (*self.znodes, self._spare):
                 if znode is not None:
-                    self.client.defer_delete(znode)
+                    self.client.defer_delete(znode, in_any_session=not self._is_ephemeral)
 
     def _finish(self) -> None:
         """Nothing that happens from here on concerns this any more."""
@@ -308,7 +308,8 @@ class Ownership:
             self._spare = znode
             await self._replace(self.znode, znode, data)
             self.znode, self._spare = znode, None
-            await self._watch_znode()
+            if self._is_ephemeral:
+                await self._watch_znode()
         except NoNodeError:
             self.found_missing()
         except BaseException:
@@ -369,6 +370,8 @@ class Ownership:
 
     def _state_changed(self, state: str) -> None:
         """What the session's state alone means, under other terms than the usual ones."""
+        if self.loss is not None:
+            return  # a connection that is back gives nothing back
         if state == KazooState.LOST:
             self._lose("the session is over")
         elif state == KazooState.SUSPENDED and self._terms.on_suspend == "cancel":
@@ -412,7 +415,8 @@ class GuardedTransaction:
         self.results: list[Any] = []
         self._owners = owners
         self._inner = owners[0].client.transaction()
-        for _, znode in self._guards():
+        self._checked = self._guards()
+        for _, znode in self._checked:
             # Any version: a request to give the lock up writes to the znode, and the name is its owner's alone.
             self._inner.check(znode, -1)
         self.create = self._inner.create
@@ -429,8 +433,13 @@ class GuardedTransaction:
         Raises:
             OwnershipLost: the owner's znode is gone. Nothing was done.
             ConnectionLoss: see `outcome_unknown`.
+            ValueError: it was begun before a `downgrade`, or committed before.
         """
-        guards = self._guards()
+        guards = self._checked
+        if guards != self._guards():
+            raise ValueError(
+                f"{guards[0][0].path} has another znode since this transaction was begun: begin another one"
+            )
         for owner in self._owners:
             owner.check_session()
         results = await self._inner.commit()

@@ -52,7 +52,7 @@ class ServiceInstance:
     address: str | None = None
     port: int | None = None
     ssl_port: int | None = None
-    payload: Any = None
+    payload: Any = field(default=None, hash=False)
     registration_time_utc: int = field(default_factory=lambda: int(time.time() * 1000))
     service_type: ServiceType = ServiceType.DYNAMIC
     uri_spec: str | None = None
@@ -98,7 +98,9 @@ class ServiceInstance:
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _VARIABLE = re.compile(r"\{([^{}]+)\}")
-_CLASS = re.compile(r"(?:[a-z_]\w*\.)+[A-Z][\w$]*")
+# As Jackson names classes: java.util.Arrays$ArrayList, java.util.EnumSet<a.B>, [Ljava.lang.String;, [I.
+_CLASS = re.compile(r"(?:\[+L)?(?:[a-z_]\w*\.)+[A-Z][\w$]*(?:<.*>)?;?|\[+[ZBCSIJFD]")
+_PAIR = 2
 
 
 class UnreadableInstanceError(ValueError):
@@ -108,15 +110,18 @@ class UnreadableInstanceError(ValueError):
 def _parts(template: str) -> list[tuple[str, bool]]:
     """A template's texts and variables, in order: (text, is a variable)."""
     pieces = _VARIABLE.split(template)
-    return [(piece, bool(index % 2)) for index, piece in enumerate(pieces) if piece]
+    return [(piece.strip(), True) if index % 2 else (piece, False) for index, piece in enumerate(pieces) if piece]
 
 
 def encode(instance: ServiceInstance) -> bytes:
     """The znode's data.
 
     Raises:
-        TypeError, ValueError: the payload is nothing that JSON can hold.
+        TypeError: a field has the wrong type, or the payload is nothing that JSON can hold.
+        ValueError: likewise the payload, or a number is too large for Java, whose queries fail at what they cannot
+            read.
     """
+    _check(instance)
     spec = instance.uri_spec
     record: dict[str, Any] = {
         "name": instance.name,
@@ -145,30 +150,51 @@ def _items(value: object) -> Sequence[Any] | None:
     return cast("Sequence[Any]", value) if isinstance(value, (list, tuple)) else None
 
 
-def _typed(value: object) -> object:
-    """Lists in the form that Jackson reads where it knows no type; everything else it reads as it is."""
-    if (entries := _entries(value)) is not None:
-        return {key: _typed(inner) for key, inner in entries.items()}
-    if (items := _items(value)) is not None:
-        return ["java.util.ArrayList", [_typed(inner) for inner in items]]
-    return value
+def _typed(payload: object) -> object:
+    """A list in the form that Jackson needs where it knows no type. What is inside a payload has no types in JSON."""
+    return payload if _items(payload) is None else ["java.util.ArrayList", payload]
 
 
-def _untyped(value: object) -> object:
-    """Without Jackson's names of classes: `["java.lang.Long", 7]`, `{"@class": ..., ...}`."""
-    if (entries := _entries(value)) is not None:
-        return {key: _untyped(inner) for key, inner in entries.items() if key != "@class"}
-    if (items := _items(value)) is not None:
-        if len(items) == 2 and isinstance(items[0], str) and _CLASS.fullmatch(items[0]):
-            return _untyped_inside(items[1])
-        return [_untyped(item) for item in items]
-    return value
+def _untyped(payload: object) -> object:
+    """Without Jackson's name of a class: `["java.lang.Long", 7]`, `{"@class": ..., ...}`."""
+    if (entries := _entries(payload)) is not None:
+        return {key: value for key, value in entries.items() if key != "@class"}
+    items = _items(payload)
+    if items is not None and len(items) == _PAIR and isinstance(items[0], str) and _CLASS.fullmatch(items[0]):
+        return items[1]
+    return payload
 
 
-def _untyped_inside(value: object) -> object:
-    """What a name of a class was taken off: a list is a list now, whatever its items look like."""
-    items = _items(value)
-    return _untyped(value) if items is None else [_untyped(item) for item in items]
+_TEXT = (str, "a str")
+_TEXT_OR_NONE = ((str, type(None)), "a str or None")
+_INT_OR_NONE = ((int, type(None)), "an int or None")
+_KINDS: Mapping[str, tuple[Any, str]] = MappingProxyType(
+    {
+        "name": _TEXT,
+        "id": _TEXT,
+        "address": _TEXT_OR_NONE,
+        "port": _INT_OR_NONE,
+        "ssl_port": _INT_OR_NONE,
+        "registration_time_utc": (int, "an int"),
+        "service_type": (ServiceType, "a ServiceType"),
+        "uri_spec": _TEXT_OR_NONE,
+        "enabled": (bool, "a bool"),
+    }
+)
+_BITS = MappingProxyType({"port": 32, "ssl_port": 32, "registration_time_utc": 64})
+
+
+def _check(instance: ServiceInstance) -> None:
+    """What others could not read is not written."""
+    for name, (kind, wanted) in _KINDS.items():
+        value: object = getattr(instance, name)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise TypeError(f"{name} of the instance {instance.id!r} must be {wanted}, not {value!r}")
+        bits = _BITS.get(name)
+        if bits is not None and isinstance(value, int) and not -(2 ** (bits - 1)) <= value < 2 ** (bits - 1):
+            raise ValueError(
+                f"{name} of the instance {instance.id!r} must fit into {bits} bits, as in Java, not {value}"
+            )
 
 
 def decode(data: bytes | None) -> ServiceInstance:
@@ -195,9 +221,10 @@ def decode(data: bytes | None) -> ServiceInstance:
             registration_time_utc=_of(given, "registrationTimeUTC", int, 0),
             service_type=ServiceType(_of(given, "serviceType", str, "DYNAMIC")),
             uri_spec=_template(given.get("uriSpec")),
-            enabled=_of(given, "enabled", bool, True),
+            # Missing means yes; null means no, as in Curator.
+            enabled=_of(given, "enabled", bool, "enabled" not in given),
         )
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+    except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise UnreadableInstanceError(f"not an instance: {error}") from error
 
 
@@ -206,11 +233,25 @@ def _of(record: dict[str, Any], key: str, kind: type, default: Any) -> Any:
     if value is None:
         return default
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise TypeError(f"{key} is {value!r}")
+        value = _coerced(value, kind)
+        if value is None:
+            raise TypeError(f"{key} is {record[key]!r}")
     return value
+
+
+def _coerced(value: object, kind: type) -> object:
+    """What Jackson makes of another type, `None` for nothing: others write such records, and Java finds them."""
+    if kind is bool and (isinstance(value, int) or value in ("true", "false")):
+        return value not in (0, "false")
+    if isinstance(value, bool):
+        return None
+    if kind is int and isinstance(value, (str, float)):
+        return int(value)
+    return str(value) if kind is str and isinstance(value, (int, float)) else None
 
 
 def _template(spec: Any) -> str | None:
     if spec is None:
         return None
-    return "".join(f"{{{part['value']}}}" if part["variable"] else part["value"] for part in spec["parts"])
+    parts = [(part.get("value", ""), part.get("variable", False)) for part in spec.get("parts", ())]
+    return "".join(f"{{{text}}}" if is_variable else text for text, is_variable in parts)

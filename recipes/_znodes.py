@@ -18,6 +18,7 @@ from terzetto.client import (
     NodeExistsError,
     NoNodeError,
     ReplyTooLargeError,
+    SessionExpiredError,
     SessionMovedError,
     ThrottledOpError,
     ZooKeeper,
@@ -32,7 +33,9 @@ _REPEATED = (ConnectionLoss, ThrottledOpError, SessionMovedError)
 
 
 def join(path: str, name: str) -> str:
-    """The path of a child."""
+    """The path of a child. Raises `TypeError`: the path is no text, which would be made one here."""
+    if not isinstance(path, str):
+        raise TypeError(f"path must be a str, not {type(path).__name__}: {path!r}")
     return f"/{name}" if path == "/" else f"{path}/{name}"
 
 
@@ -63,11 +66,16 @@ async def until_answered(call: Callable[..., Awaitable[T]], *args: Any, **kwargs
             await pause_if_throttled(error)
 
 
-async def delete_once(zk: ZooKeeper, path: str) -> bool:
+async def delete_once(zk: ZooKeeper, path: str, *, in_any_session: bool = False) -> bool:
     """Deletes a znode that nobody makes again. False: it was gone before we asked.
 
+    Args:
+        zk: the client.
+        path: the znode.
+        in_any_session: go on in the next session where the present one ends, for a znode that outlives them.
+
     Raises:
-        SessionExpiredError: the session ended.
+        SessionExpiredError: the session ended; with `in_any_session`, the client is over.
     """
     unsure = False
     while True:
@@ -78,6 +86,10 @@ async def delete_once(zk: ZooKeeper, path: str) -> bool:
         except _REPEATED as error:
             unsure = unsure or error.outcome_unknown
             await pause_if_throttled(error)
+        except SessionExpiredError as error:
+            if not in_any_session or zk.is_over:
+                raise
+            unsure = unsure or error.outcome_unknown
 
 
 async def find_children(zk: ZooKeeper, path: str, prefix: str) -> list[str]:

@@ -18,7 +18,6 @@ from terzetto.client import BadVersionError, NodeExistsError, NoNodeError, Trans
 from ._following import in_any_session
 from ._receipts import change_once
 from ._znodes import make_path
-from .errors import OwnershipLost
 from .lock import Lock
 
 OPTIMISTIC_ATTEMPTS = 4
@@ -62,7 +61,6 @@ class AtomicLong:
         self.path = path
         self.lock_path = lock_path
         self.attempts = attempts
-        self._lock = None if lock_path is None else Lock(client, lock_path, layout="curator")
 
     async def get(self) -> int:
         """The number, as the connected server knows it.
@@ -123,17 +121,19 @@ class AtomicLong:
 
     async def update(self, function: Callable[[int], int]) -> AtomicChange:
         """Makes of it what `function(number)` returns, which may be called several times. As `add`."""
-        done: AtomicChange | None = None
-        left = self.attempts
-        while done is None:
-            if self._lock is not None and left <= 0:
-                with suppress(OwnershipLost):
-                    async with self._lock:
-                        while done is None:
-                            done = await self._try(function, promoted=True)
-            else:
-                done = await self._try(function)
-                left -= 1
+        tried = 0
+        while self.lock_path is None or tried < self.attempts:
+            if (done := await self._try(function)) is not None:
+                return done
+            tried += 1
+        lock = Lock(self.client, self.lock_path, layout="curator")
+        # Not its scope: a change that is cut off where the lock is lost may have been made, and would be made again.
+        await lock.acquire()
+        try:
+            while (done := await self._try(function, promoted=True)) is None:
+                pass
+        finally:
+            await lock.release()
         return done
 
     async def _try(self, function: Callable[[int], int], *, promoted: bool = False) -> AtomicChange | None:
@@ -165,6 +165,8 @@ class AtomicLong:
         try:
             data = _INT64.pack(value)
         except struct.error:
+            if not isinstance(value, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"the value of {self.path} must be an int, not {value!r}") from None
             raise OverflowError(f"{value!r} does not fit into an int64") from None
         # Beside the znode, which may not be there yet.
         prefix = f"{self.path}-" if self.path != "/" else "/"

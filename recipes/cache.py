@@ -76,6 +76,7 @@ class ZnodeCache(_Cache):
             raise ValueError(f"depth must be 0 or more levels, not {depth}")
         super().__init__(client, path, depth)
         self._streams: WeakSet[ZnodeChangeStream] = WeakSet()
+        self._is_over = False
 
     @property
     def znodes(self) -> Mapping[str, CachedZnode]:
@@ -100,6 +101,8 @@ class ZnodeCache(_Cache):
             raise ValueError(f"max_buffered must be at least 1, not {max_buffered}")
         stream = ZnodeChangeStream(max_buffered)
         self._streams.add(stream)
+        if self._is_over:
+            stream.finish()
         return stream
 
     def _changed(self, change: ZnodeChange) -> None:
@@ -107,6 +110,7 @@ class ZnodeCache(_Cache):
             stream.put(change)
 
     def _ended(self) -> None:
+        self._is_over = True
         for stream in list(self._streams):
             stream.finish()
 
@@ -216,6 +220,8 @@ class TreeCache(_Cache):
         super().__init__(client, path, None)
         self._listeners: list[EventListener] = []
         self._fault_listeners: list[FaultListener] = []
+        self._crash: Exception | None = None
+        self._crashed = trio.Event()
 
     def listen(self, listener: EventListenerT) -> EventListenerT:
         """Calls `listener(event)` for each event. It must not block. Returns it, so it serves as a decorator."""
@@ -246,7 +252,17 @@ class TreeCache(_Cache):
         self._tell(_TYPES[change.kind], NodeData(*change.znode))
 
     def _state_changed(self, state: str) -> None:
-        self._tell(_CONNECTION[state])
+        try:
+            self._tell(_CONNECTION[state])
+        except Exception as error:  # noqa: BLE001 - the listener is the program's
+            # Whoever calls this would only log it.
+            self._crash = error
+            self._crashed.set()
+
+    async def _raise_crash(self) -> None:
+        await self._crashed.wait()
+        assert self._crash is not None
+        raise self._crash
 
     def _tell(self, event_type: int, data: NodeData | None = None) -> None:
         event = TreeEvent(event_type, data)
@@ -262,10 +278,12 @@ class TreeCache(_Cache):
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:
         await in_any_session(self.client, lambda: make_path(self.client, self.path, container=False))
-        async with super()._running():
+        async with super()._running(), PlainNursery() as nursery:
             self._tell(TreeEvent.INITIALIZED)
+            nursery.start_soon(self._raise_crash)
             self.client.add_listener(self._state_changed)
             try:
                 yield
             finally:
                 self.client.remove_listener(self._state_changed)
+                nursery.cancel_scope.cancel()

@@ -10,6 +10,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from copy import deepcopy
 from typing import Any, Generic, TypeVar, cast
 
 import trio
@@ -39,6 +40,8 @@ ConfigT = TypeVar("ConfigT")
 ValueT = TypeVar("ValueT")
 
 _UNSET: Any = object()
+_REFUSED = -2
+"""In the place of the newest write's zxid."""
 
 
 class _Watcher(Standing, Generic[ConfigT]):
@@ -75,7 +78,7 @@ class _Watcher(Standing, Generic[ConfigT]):
         return max((mirror.age for mirror in self._mirrors), default=float("inf"))
 
     def __aiter__(self) -> AsyncIterator[ConfigT]:
-        """The configuration in force, now and after each change. Slow readers skip some."""
+        """The configuration in force, now and after each change, until the block ends. Slow readers skip some."""
         return LatestStream(self._latest, lambda: self.value)
 
     @abstractmethod
@@ -93,6 +96,9 @@ class _Watcher(Standing, Generic[ConfigT]):
     def _put(self, value: ConfigT) -> None:
         if value != self._latest.value:
             self._latest.put(value)
+        else:
+            # 1 == True, and 1 == 1.0: no change to tell of, but what is in force is what stands there.
+            self._latest.value = value
 
     def _fail(self, error: ConfigParseError) -> None:
         log.warning("%s", error)
@@ -130,6 +136,7 @@ class _Watcher(Standing, Generic[ConfigT]):
                 yield
             finally:
                 nursery.cancel_scope.cancel()
+                self._latest.finish()
 
 
 class ConfigWatcher(_Watcher[ConfigT]):
@@ -147,7 +154,8 @@ class ConfigWatcher(_Watcher[ConfigT]):
             What it raises ends the block.
         on_error: called with each `ConfigParseError`, likewise.
         default: in force while there is no znode, or none that can be parsed at the beginning. Without one, that is an
-            error at the beginning; later the last good value stays.
+            error at the beginning; later the last good value stays. A znode that may not be read is an error at the
+            beginning in any case, and later the last good value stays.
         serialize: makes data of a value, for `update`.
     """
 
@@ -174,7 +182,7 @@ class ConfigWatcher(_Watcher[ConfigT]):
     @property
     def is_missing(self) -> bool:
         """Whether there is no such znode."""
-        return not any(self.path in mirror.znodes for mirror in self._mirrors)
+        return not any(self.path in mirror.znodes or self.path in mirror.refused for mirror in self._mirrors)
 
     def _start(self) -> list[TreeMirror]:
         return [TreeMirror(self.client, self.path, depth=0, told=self._look)]
@@ -183,7 +191,11 @@ class ConfigWatcher(_Watcher[ConfigT]):
         if not self._mirrors or not self._mirrors[0].is_complete:
             return
         znode = self._mirrors[0].znodes.get(self.path)
-        if znode is None:
+        if self.path in self._mirrors[0].refused:
+            if self._seen != _REFUSED and self._latest.value is not _UNSET:
+                self._seen = _REFUSED
+                log.warning("the configuration may not be read any more: %s", self._mirrors[0].refused[self.path])
+        elif znode is None:
             self._seen, self.error = -1, None
             if self._default is not _UNSET:
                 self._put(self._default)
@@ -201,6 +213,9 @@ class ConfigWatcher(_Watcher[ConfigT]):
                 self._put(self._default)
 
     def _check_complete(self) -> None:
+        if self.path in self._mirrors[0].refused:
+            # Not even where there is a default: nobody would notice that it is not what was configured.
+            raise self._mirrors[0].refused[self.path]
         if self._latest.value is _UNSET:
             raise self.error or NoNodeError("there is no configuration, and no default", path=self.path)
 
@@ -231,7 +246,8 @@ class ConfigWatcher(_Watcher[ConfigT]):
             except NoNodeError:
                 if self._default is _UNSET:
                     raise
-                value, before = change(self._default), None
+                # A copy: a function that changes what it is given must not change what is in force.
+                value, before = change(deepcopy(self._default)), None
             else:
                 current, error = _parsed(self._parse, CachedZnode(self.path, data, stat))
                 if error is not None:
@@ -334,7 +350,8 @@ class ConfigTreeWatcher(_Watcher[Mapping[str, ValueT]], Generic[ValueT]):
         if not self._mirrors or not all(mirror.is_complete for mirror in self._mirrors):
             return
         present = {path: znode for mirror in self._mirrors for path, znode in mirror.znodes.items()}
-        for path in self._seen.keys() - present.keys():
+        refused = {path for mirror in self._mirrors for path in mirror.refused}
+        for path in self._seen.keys() - present.keys() - refused:
             self._forget(path)
             del self._seen[path]
         for path, znode in present.items():

@@ -63,11 +63,13 @@ class Counter(Generic[NumberT]):
             OverflowError: the result does not fit into Curator's four bytes. Nothing was changed.
             SessionExpiredError: the session ended; `outcome_unknown` says whether the change may have been made.
         """
-        return await self._change(lambda before: before + self._checked(value))
+        self._check(value)
+        return await self._change(lambda before: before + value)
 
     async def subtract(self, value: NumberT) -> NumberT:
         """Subtracts from it. As `add`."""
-        return await self._change(lambda before: before - self._checked(value))
+        self._check(value)
+        return await self._change(lambda before: before - value)
 
     async def _change(self, result: Callable[[NumberT], NumberT]) -> NumberT:
         while True:
@@ -93,10 +95,9 @@ class Counter(Generic[NumberT]):
                 continue
             return self._decoded(data or b""), stat.version
 
-    def _checked(self, value: NumberT) -> NumberT:
+    def _check(self, value: NumberT) -> None:
         if not isinstance(value, type(self.default)):
             raise TypeError(f"{value!r} is no {type(self.default).__name__}, as the counter's values are")
-        return value
 
     def _encoded(self, value: NumberT) -> bytes:
         if not self._curator:

@@ -15,14 +15,15 @@ from ._item_queue import ClaimedItem, ItemFound, ItemQueue, Place
 from ._ownership import ProofMode, SuspendMode, Terms
 
 _KEY = re.compile(r"\|([0-9A-Fa-f]{1,16})\|\Z")
-_DUE_MAX = 2**63 - 1
+_DUE_END = 2**63
 
 
-def _key(due_ms: int) -> str:
-    """What an item's name says of its time. Raises `ValueError`: this is no time."""
-    if not 0 <= due_ms <= _DUE_MAX:
-        raise ValueError(f"an item is due at a time since 1970, not {due_ms} ms later")
-    return f"|{due_ms:08X}|"
+def _key(due: float) -> str:
+    """What an item's name says of its time, in seconds since 1970. Raises `ValueError`: this is no time."""
+    due_ms = due * 1000
+    if not 0 <= due_ms < _DUE_END:  # which is false also of what is not a number
+        raise ValueError(f"an item is due at a time since 1970 that has 63 bits of milliseconds, not at {due} s")
+    return f"|{round(due_ms):08X}|"
 
 
 def _due_ms(key: str) -> int:
@@ -53,7 +54,7 @@ class DelayedItem(ClaimedItem):
         Args:
             delay: seconds from now until it is due again; not given: it is due already.
         """
-        self._requeue_as(self._key if delay is None else _key(round((self._now() + delay) * 1000)))
+        self._requeue_as(self._key if delay is None else _key(self._now() + delay))
 
 
 class DelayQueue(ItemQueue[DelayedItem]):
@@ -107,11 +108,11 @@ class DelayQueue(ItemQueue[DelayedItem]):
 
         Raises:
             TypeError: the value is not bytes.
-            ValueError: the time is before 1970.
+            ValueError: the time is before 1970, or none.
             SessionExpiredError: the session ended; `outcome_unknown` says whether the item may have been put.
         """
         await self.put_all([value], delay, due=due)
 
     async def put_all(self, values: Iterable[bytes], delay: float = 0.0, *, due: float | None = None) -> None:
         """Puts items, all or none. As `put`."""
-        await self._put(values, _key(round((self._now() + delay if due is None else due) * 1000)))
+        await self._put(values, _key(self._now() + delay if due is None else due))

@@ -58,7 +58,9 @@ class GroupMember(Standing):
         return dict(self._latest.value)
 
     def changes(self) -> AsyncIterator[dict[str, bytes]]:
-        """The members, now and after each change, as an async iterator. Slow readers skip some."""
+        """The members, now and after each change, as an async iterator that ends with the block. Slow readers skip
+        some.
+        """
         return LatestStream(self._latest, self.members)
 
     async def set_data(self, data: bytes) -> None:
@@ -81,3 +83,4 @@ class GroupMember(Standing):
                 yield
             finally:
                 nursery.cancel_scope.cancel()
+                self._latest.finish()

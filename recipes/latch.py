@@ -14,6 +14,7 @@ from ._contenders import ContenderQueue
 from ._layout import LayoutName, lock_role
 from ._ownership import Ownership, ProofMode, SuspendMode, Terms
 from ._znodes import encoded
+from .errors import OwnershipLost
 
 
 class LeaderLatch:
@@ -54,6 +55,7 @@ class LeaderLatch:
         self._changed = trio.Event()
         self._nursery: PlainNursery | None = None
         self._scope = trio.CancelScope()
+        self._left = False
 
     @property
     def held(self) -> Ownership | None:
@@ -66,9 +68,15 @@ class LeaderLatch:
         return self.held is not None
 
     async def wait_leadership(self) -> Ownership:
-        """Returns the term once we lead, at once if we do. A checkpoint."""
+        """Returns the term once we lead, at once if we do. A checkpoint.
+
+        Raises:
+            OwnershipLost: the latch has been left, so we never lead again.
+        """
         await trio.lowlevel.checkpoint()
         while (held := self.held) is None:
+            if self._left:
+                raise OwnershipLost(self.path, "its latch was left")
             await self._changed.wait()
         return held
 
@@ -77,7 +85,8 @@ class LeaderLatch:
         """Waits until we lead, and runs the block for as long as we do. Leaving it does not resign.
 
         Raises:
-            OwnershipLost: the term ended before the block did. Enter another one for the next term.
+            OwnershipLost: the term ended before the block did: enter another one for the next term. Or the latch has
+                been left.
         """
         held = await self.wait_leadership()
         with held.body():
@@ -125,6 +134,8 @@ class LeaderLatch:
         assert self._nursery is not None
         self._scope.cancel()
         held, self._held = self._held, None
+        self._left = True
+        self._tell()
         try:
             if held is not None and kind is None and not held.is_lost:
                 await held.release()

@@ -14,10 +14,19 @@ from typing import Any
 
 import trio
 
-from terzetto.client import BadVersionError, ConnectionLoss, NodeExistsError, NoNodeError, ZooKeeper, ZookeeperError
+from terzetto.client import (
+    BadVersionError,
+    ConnectionLoss,
+    NodeExistsError,
+    NoNodeError,
+    SessionMovedError,
+    ThrottledOpError,
+    ZooKeeper,
+    ZookeeperError,
+)
 
 from ._ownership import Ownership
-from ._znodes import join, make_path, until_answered
+from ._znodes import join, make_path, pause_if_throttled, until_answered
 from .lock import Lock
 
 _VERSION = 1
@@ -53,6 +62,10 @@ class NonBlockingLease:
         identifier: str | None = None,
         utcnow: Callable[[], datetime] = utcnow,
     ) -> None:
+        if not isinstance(duration, timedelta):
+            raise TypeError(f"duration must be a timedelta, not {duration!r}")
+        if not (identifier is None or isinstance(identifier, str)):
+            raise TypeError(f"identifier must be a str or None, not {identifier!r}")
         self.client = client
         self.path = path
         self.duration = duration
@@ -101,7 +114,8 @@ class NonBlockingLease:
             transaction.set_data(self._znode, ours, version)
         try:
             result = (await transaction.commit())[0]
-        except ConnectionLoss:
+        except (ConnectionLoss, SessionMovedError, ThrottledOpError) as error:
+            await pause_if_throttled(error)
             return None  # ours, if it was written: the next look renews it
         if isinstance(result, (BadVersionError, NodeExistsError, NoNodeError)):
             return None  # by somebody who asks nobody

@@ -11,6 +11,8 @@ from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import ClassVar, Generic, Literal
 
+import trio
+
 from terzetto.client import NoNodeError, ZnodeStat, ZooKeeper
 
 from ._acquiring import Acquirable
@@ -55,7 +57,7 @@ class _QueueLock(Acquirable[OwnershipT], Generic[OwnershipT]):
     async def acquire(
         self,
         blocking: bool = True,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - kazoo's, see `Acquirable.acquire`
         ephemeral: bool = True,
     ) -> bool:
         """As `Acquirable.acquire`.
@@ -141,14 +143,20 @@ class WriterOwnership(Ownership):
     """A writer's; it can go on as a reader."""
 
     async def downgrade(self) -> None:
-        """Goes on as a reader, at the writer's place in the queue, so that no other writer comes in between.
+        """Goes on as a reader, at the writer's place in the queue, so that no other writer comes in between. Nothing
+        changes for one that is a reader already.
 
         The fencing token stays. There is no way back: a reader that waits for its own end as a writer never gets there.
 
         Raises:
             OwnershipLost: it was no longer owned.
         """
-        await self._move(_reader_name(self.znode))
+        reader = _reader_name(self.znode)
+        if reader == self.znode:
+            self.check()
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._move(reader)
 
 
 class WriteLock(_QueueLock[WriterOwnership]):

@@ -9,7 +9,9 @@ from typing import Any
 import trio
 
 from ._acquiring import Acquirable, HeldInBlocks
+from ._following import looks_once
 from ._ownership import GuardedTransaction, Ownership
+from .errors import OwnershipLost
 
 
 class MultiOwnership:
@@ -51,17 +53,32 @@ class MultiLock(HeldInBlocks[MultiOwnership]):
     """Owns several things at once: `async with MultiLock([Lock(zk, "/a"), Lock(zk, "/b")]) as held:`.
 
     Everyone acquires them in the order of their paths, so that two who want the same ones never wait for each other;
-    they are released in the reverse order. The body is cancelled as soon as one is lost.
+    they are released in the reverse order. The body is cancelled as soon as one is lost. What is lost while another one
+    is waited for is acquired again.
 
     Args:
         locks: locks, semaphores and the like; each with a path of its own.
+
+    Raises:
+        ValueError: there is none, or two would wait for each other: one object twice, or one path through one client.
+        TypeError: it is nothing that can be acquired.
     """
 
     def __init__(self, locks: Iterable[Acquirable[Any]]) -> None:
         super().__init__()
-        self.locks = sorted(locks, key=lambda lock: lock.path)
+        given = list(locks)
+        for lock in given:
+            if not isinstance(lock, Acquirable):
+                raise TypeError(f"a MultiLock is made of locks, not of {lock!r}")
+        self.locks = sorted(given, key=lambda lock: lock.path)
         if not self.locks:
             raise ValueError("a MultiLock needs at least one lock")
+        places: set[tuple[str, int]] = set()
+        for lock in self.locks:
+            place = lock.path, id(getattr(lock, "client", lock))
+            if place in places:
+                raise ValueError(f"{lock.path} is there twice: a MultiLock would wait for itself")
+            places.add(place)
 
     @property
     def is_acquired(self) -> bool:
@@ -74,14 +91,17 @@ class MultiLock(HeldInBlocks[MultiOwnership]):
         timeout: float | None = None,  # noqa: ASYNC109 - as of the locks; for all of them together
     ) -> bool:
         """Acquires all or none, without a scope. `timeout` is for all together; else as `Acquirable.acquire`."""
-        ends_at = None if timeout is None else trio.current_time() + timeout
-        async with AsyncExitStack() as undo:
-            for lock in self.locks:
-                if not await lock.acquire(blocking, _left(ends_at)):
-                    return False
-                undo.push_async_callback(lock.release)
-            undo.pop_all()
-        return True
+        ends_at = _end(timeout)
+        while True:
+            async with AsyncExitStack() as undo:
+                for lock in self.locks:
+                    if not await lock.acquire(blocking, _left(ends_at)):
+                        return False
+                    undo.push_async_callback(lock.release)
+                # Else one was lost while another one was waited for.
+                if self.is_acquired:
+                    undo.pop_all()
+                    return True
 
     async def release(self) -> bool:
         """Gives all up, whatever becomes of each; raises what the first failure raised. False: one was not owned."""
@@ -98,9 +118,26 @@ class MultiLock(HeldInBlocks[MultiOwnership]):
     @asynccontextmanager
     async def hold(self, timeout: float | None = None) -> AsyncIterator[MultiOwnership]:  # noqa: ASYNC109 - as of locks
         """The scope with a limit for all acquisitions together, in seconds. Raises `LockTimeout`."""
-        ends_at = None if timeout is None else trio.current_time() + timeout
-        async with AsyncExitStack() as stack:
-            yield MultiOwnership([await stack.enter_async_context(lock.hold(_left(ends_at))) for lock in self.locks])
+        ends_at = _end(timeout)
+        begun = False
+        while not begun:
+            parts: list[Ownership] = []
+            try:
+                async with AsyncExitStack() as stack:
+                    for lock in self.locks:
+                        parts.append(await stack.enter_async_context(lock.hold(_left(ends_at))))
+                    held = MultiOwnership(parts)
+                    held.check()
+                    begun = True
+                    yield held
+            except OwnershipLost as lost:
+                # Else one was lost while another one was waited for: its scope has ended that wait.
+                if begun or lost.path not in [part.path for part in parts]:
+                    raise
+
+
+def _end(timeout: float | None) -> float | None:
+    return None if timeout is None else trio.current_time() + (0.0 if looks_once(timeout) else timeout)
 
 
 def _left(ends_at: float | None) -> float | None:

@@ -60,7 +60,7 @@ class _Party(Standing):
         self._wanted.put(wanted)
         # Wakes whoever wanted the opposite: that may never come.
         self._joined.tell()
-        while self._joined.value != wanted and self._wanted.value == wanted:
+        while self._runs and self._joined.value != wanted and self._wanted.value == wanted:
             await self._joined.wait_changed()
 
     @asynccontextmanager

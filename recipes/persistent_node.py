@@ -28,6 +28,13 @@ from ._znodes import ChangeWait, delete_once, join, make_path
 _OVERTAKEN = (RolledBackError, RuntimeInconsistency, NoNodeError, NodeExistsError)
 
 
+def _checked(data: bytes) -> bytes:
+    """Raises `TypeError`: no znode can have such data, neither now nor when it is made again."""
+    if not isinstance(data, bytes):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"data must be bytes, not {data!r:.60}")
+    return data
+
+
 class PersistentNode(Standing):
     """Keeps a znode in existence for the block: `async with PersistentNode(zk, "/hosts/a", b"data") as node:`.
 
@@ -44,12 +51,15 @@ class PersistentNode(Standing):
         container: make missing parents as containers.
     """
 
+    _replaces_persistent = False
+    """Whether an ephemeral one takes the place of one that is not, at the beginning."""
+
     def __init__(
         self, client: ZooKeeper, path: str, data: bytes = b"", *, ephemeral: bool = True, container: bool = True
     ) -> None:
         self.client = client
         self.path = path
-        self.data = data
+        self.data = _checked(data)
         self._ephemeral = ephemeral
         self._container = container
         self._present = Latest(False)
@@ -64,19 +74,36 @@ class PersistentNode(Standing):
         return self._present.value
 
     async def wait_present(self) -> None:
-        """Returns once it is there, at once if it is. A checkpoint."""
+        """Returns once it is there, at once if it is. A checkpoint.
+
+        Raises:
+            RuntimeError: the block has ended.
+        """
         await trio.lowlevel.checkpoint()
         while not self._present.value:
+            if self._present.is_final:
+                raise RuntimeError(f"{self.path} is kept no more: the block has ended")
             await self._present.wait_changed()
 
     async def set_data(self, data: bytes) -> None:
-        """Other data, now and whenever it is made again. While the znode is missing, it is only kept for that."""
-        self.data = data
-        self._unwritten = True
+        """Other data, now and whenever it is made again. While the znode is missing, it is only kept for that.
+
+        Raises:
+            TypeError: the data are not bytes.
+            ValueError: they are too many for the servers. The data are as before.
+        """
+        before = self.data, self._unwritten
+        self.data, self._unwritten = _checked(data), True
         await trio.lowlevel.checkpoint()
         if self._present.value:
-            with suppress(NoNodeError):
+            try:
                 await in_any_session(self.client, self._write)
+            except NoNodeError:
+                pass
+            except ValueError:
+                # Too much for one request; it would be again when the znode is made again.
+                self.data, self._unwritten = before
+                raise
 
     async def _write(self) -> None:
         # In a session that has begun since, the znode is not ours until it has been made again, with these data.
@@ -108,7 +135,7 @@ class PersistentNode(Standing):
             elif self._may_be_ours:
                 await in_any_session(self.client, self._write)
                 break
-            elif stat.ephemeralOwner == 0:
+            elif stat.ephemeralOwner == 0 and not self._replaces_persistent:
                 raise NodeExistsError("a znode that is not ephemeral has the place", path=self.path)
             else:
                 self._may_be_ours = True
@@ -129,6 +156,9 @@ class PersistentNode(Standing):
 
     async def _create(self) -> None:
         await self.client.create(self.path, self.data, ephemeral=self._ephemeral)
+
+    async def _made_again(self) -> None:
+        """It is there again, in the block; whatever belongs to it is made as well."""
 
     async def _make_parent(self) -> None:
         parent = self.path.rpartition("/")[0] or "/"
@@ -154,6 +184,8 @@ class PersistentNode(Standing):
                     with suppress(NoNodeError):
                         await in_any_session(self.client, self._write)
                 if self._may_be_ours != self._present.value:
+                    if self._may_be_ours:
+                        await self._made_again()
                     self._present.put(self._may_be_ours)
                 if stat is not None:
                     await change.happened()
@@ -177,6 +209,7 @@ class PersistentNode(Standing):
             removed = True
         finally:
             self._present.put(False)
+            self._present.finish()
             if not removed:
                 self._abandon()
 
@@ -219,6 +252,10 @@ class PersistentTtlNode(PersistentNode):
 
     async def _begin(self) -> None:
         await super()._begin()
+        await self._touch()
+
+    async def _made_again(self) -> None:
+        # A container that has never had a child stays for ever, should we die before the next touch.
         await self._touch()
 
     async def _touch(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 import trio
@@ -108,23 +109,27 @@ class Queue:
             if not names:
                 return None
             for name in names:
-                item = join(self.path, name)
-                try:
-                    data, stat = await in_any_session(self.client, self.client.get, item)
-                    await self._take(item, stat.version)
-                except NoNodeError:
-                    continue  # somebody else has it
-                return data or b""
+                if (data := await self._take(join(self.path, name))) is not None:
+                    return data
 
     async def qsize(self) -> int:
         """How many items there are."""
         return len(await self._names())
 
-    async def _take(self, item: str, version: int) -> None:
-        def fill(transaction: Transaction) -> None:
-            transaction.delete(item, version)
+    async def _take(self, item: str) -> bytes | None:
+        """Its data; `None`: somebody else has it."""
+        while True:
+            try:
+                data, stat = await in_any_session(self.client, self.client.get, item)
+                await change_once(self.client, f"{self.path}-", partial(self._fill_take, item, stat.version))
+            except NoNodeError:
+                return None
+            except BadVersionError:
+                continue  # somebody has written to it since
+            return data or b""
 
-        await change_once(self.client, f"{self.path}-", fill)
+    def _fill_take(self, item: str, version: int, transaction: Transaction) -> None:
+        transaction.delete(item, version)
 
     async def _names(self) -> list[str]:
         try:
@@ -302,7 +307,8 @@ class LockingQueue:
             await change_once(self.client, join(self.path, ""), fill)
         except (NoNodeError, BadVersionError, _NotOurs):
             return False
-        except trio.Cancelled:
+        except BaseException:
+            # Cancelled, or refused: nobody here knows of the item any more, so others must get it.
             self._give_back(mark, claim)
             raise
         return True

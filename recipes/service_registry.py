@@ -43,7 +43,9 @@ class ServiceRegistry:
         """`async with registry.register(instance) as registration:` registers it for the block.
 
         Raises:
-            ValueError: a service or an instance cannot have such a name, or such a type be registered.
+            TypeError: a field of the instance has the wrong type, or the payload is nothing that JSON can hold.
+            ValueError: a service or an instance cannot have such a name, or such a type be registered; a number is too
+                large for Java.
         """
         return Registration(self.client, self.base_path, instance, container=self._container)
 
@@ -109,28 +111,34 @@ class Registration(PersistentNode):
         instance: what is registered.
     """
 
+    _replaces_persistent = True
+
     def __init__(self, client: ZooKeeper, base_path: str, instance: ServiceInstance, *, container: bool = True) -> None:
         if instance.service_type is ServiceType.DYNAMIC_SEQUENTIAL:
             raise ValueError("an instance of type DYNAMIC_SEQUENTIAL cannot be found again by its id, so none is made")
+        data = encode(instance)
         path = join(join(base_path, _checked("service", instance.name)), _checked("instance", instance.id))
         ephemeral = instance.service_type is ServiceType.DYNAMIC
-        super().__init__(client, path, encode(instance), ephemeral=ephemeral, container=container)
+        super().__init__(client, path, data, ephemeral=ephemeral, container=container)
         self.instance = instance
 
     async def update(self, instance: ServiceInstance) -> None:
         """Registers it with other contents: another payload, `enabled=False`, ...
 
         Raises:
-            ValueError: it is another instance, or of another type.
+            ValueError: it is another instance, or of another type; as `register`.
         """
+        data = encode(instance)
         old = self.instance
         if (instance.name, instance.id, instance.service_type) != (old.name, old.id, old.service_type):
             raise ValueError(f"{old.id!r} of {old.name!r} cannot become {instance.id!r} of {instance.name!r}")
         self.instance = instance
-        await self.set_data(encode(instance))
+        await self.set_data(data)
 
 
 def _checked(what: str, name: str) -> str:
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise TypeError(f"the name of a {what} must be a str, not {name!r}")
     if not name or "/" in name or name in (".", ".."):
         raise ValueError(f"{name!r} cannot be the name of a znode, so of no {what} either")
     return name
@@ -296,14 +304,22 @@ class ServiceProvider(Standing):
         return self._choice.choose(offered) if offered else None
 
     async def wait_instance(self) -> ServiceInstance:
-        """As `choose`, and waits while there is none. A checkpoint."""
+        """As `choose`, and waits while there is none. A checkpoint.
+
+        Raises:
+            RuntimeError: the block has ended, without any.
+        """
         await trio.lowlevel.checkpoint()
         while (chosen := self.choose()) is None:
+            if self._latest.is_final:
+                raise RuntimeError(f"no instance of {self.name!r} will come any more: the provider's block has ended")
             await self._latest.wait_changed()
         return chosen
 
     def changes(self) -> AsyncIterator[list[ServiceInstance]]:
-        """The instances that are offered, now and after each change, as an async iterator. Slow readers skip some."""
+        """The instances that are offered, now and after each change, as an async iterator that ends with the block.
+        Slow readers skip some.
+        """
         return LatestStream(self._latest, self.instances)
 
     # Errors -----------------------------------------------------------------------------------------------------------
@@ -378,6 +394,7 @@ class ServiceProvider(Standing):
                 yield
             finally:
                 nursery.cancel_scope.cancel()
+                self._latest.finish()
 
 
 def _identity(instance: ServiceInstance) -> tuple[object, ...]:

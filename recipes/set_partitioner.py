@@ -214,6 +214,8 @@ class SetPartitioner(Standing):
             raise ValueError(f"max_reaction_time must be 0 seconds or more, not {max_reaction_time}")
         if identifier is None:
             identifier = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        if not isinstance(identifier, str):
+            raise TypeError(f"identifier must be a str or None, not {identifier!r}")
         if "/" in identifier:
             raise ValueError(f"an identifier in a znode's name has no slash: {identifier!r}")
         self.client = client
@@ -385,6 +387,8 @@ class SetPartitioner(Standing):
             await trio.lowlevel.checkpoint()
             while True:
                 if self._over.is_set():
+                    # Where the whole block fails, its error says why, and this is no other one.
+                    await trio.lowlevel.checkpoint_if_cancelled()
                     raise OwnershipLost(self.path, self._failure or "it was finished")
                 partition = self._partition
                 if partition is not None and self.acquired and not partition.is_asked_back:

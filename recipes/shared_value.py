@@ -71,7 +71,9 @@ class _Shared(Standing, Generic[T]):
         return self._latest.value
 
     def changes(self) -> LatestStream[T]:
-        """`async for value in shared.changes():` the value at once, then each newer one; who is slow skips some."""
+        """`async for value in shared.changes():` the value at once, then each newer one, until the block ends; who is
+        slow skips some.
+        """
         return LatestStream(self._latest, lambda: self.value)
 
     @asynccontextmanager
@@ -84,6 +86,7 @@ class _Shared(Standing, Generic[T]):
                 yield
                 nursery.cancel_scope.cancel()
         finally:
+            self._latest.finish()
             change.take_back()
 
     async def _follow(self, change: Rearmed) -> None:
@@ -196,6 +199,8 @@ class SharedCount(_Shared[int]):
         try:
             return _INT32.pack(value)
         except struct.error:
+            if not isinstance(value, int):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise TypeError(f"the value of {self.path} must be an int, not {value!r}") from None
             raise OverflowError(f"{value!r} does not fit into an int32") from None
 
     def _decoded(self, data: bytes) -> int:

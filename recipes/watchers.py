@@ -15,7 +15,7 @@ import trio
 
 from terzetto.client import KazooException, NoNodeError, PlainNursery, WatchedEvent, ZnodeStat, ZooKeeper
 
-from ._following import Rearmed, call_back, in_any_session, takes
+from ._following import Rearmed, call_back, in_any_session, one_end, takes
 
 ItemT = TypeVar("ItemT")
 
@@ -159,7 +159,7 @@ class _StandingWatch(ABC, Generic[ItemT]):
         self.stop()
         self._scope.cancel()
         try:
-            return await self._nursery.__aexit__(kind, error, traceback)
+            return await one_end(self._nursery.__aexit__(kind, error, traceback), error)
         finally:
             self._change.take_back()
 

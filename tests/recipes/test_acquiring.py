@@ -263,3 +263,109 @@ async def test_a_block_in_a_lost_block_is_refused(ensemble: MemoryEnsemble, auto
                         await lock.acquire()
                     async with lock:
                         pytest.fail("owned by nobody")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+async def test_a_block_of_a_lock_that_was_acquired_without_one_ends_with_it(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, layout: Any
+) -> None:
+    async with ensemble.open() as zk:
+        lock = Lock(zk, "/l", reentrant=True, layout=layout)
+        assert await lock.acquire()
+        with trio.fail_after(60), pytest.raises(OwnershipLost):
+            async with lock as held:
+                ensemble.realm.delete(held.znode)
+                await trio.sleep_forever()
+        assert await lock.release() is False
+        assert await lock.acquire()
+        assert await lock.release()
+
+
+@pytest.mark.parametrize("inner", ["block", "hold", "acquire"])
+@pytest.mark.parametrize("outer", ["block", "hold"])
+async def test_a_task_waits_for_itself_in_no_way(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, outer: str, inner: str
+) -> None:
+    async with ensemble.open() as zk:
+        lock = Lock(zk, "/l")
+        with trio.fail_after(60):
+            async with lock if outer == "block" else lock.hold():
+                with pytest.raises(RuntimeError, match="would wait for itself"):
+                    if inner == "acquire":
+                        await lock.acquire()
+                    else:
+                        async with lock if inner == "block" else lock.hold():
+                            pass
+                assert not await lock.acquire(blocking=False)
+                assert lock.is_acquired
+        assert await lock.acquire(blocking=False)
+
+
+async def test_who_comes_in_while_another_is_on_its_way_out_ends_its_own_block(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    log: list[str] = []
+
+    async def give_up_inside(lock: Lock) -> None:
+        with pytest.raises(OwnershipLost):
+            async with lock:
+                with trio.CancelScope(shield=True):
+                    await lock.release()
+                    await trio.sleep(3)
+                log.append("out")
+
+    async def come_in(lock: Lock) -> None:
+        async with lock as held:
+            log.append("in")
+            await trio.sleep(10)
+            held.check()
+            log.append("done")
+
+    async with ensemble.open() as zk:
+        lock = Lock(zk, "/l")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(give_up_inside, lock)
+            await trio.sleep(1)
+            nursery.start_soon(come_in, lock)
+        assert log == ["in", "out", "done"]
+        assert await lock.acquire(blocking=False)
+
+
+@pytest.mark.parametrize("limit", [0, -1, -0.5])
+async def test_no_time_to_wait_is_one_attempt(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, limit: float
+) -> None:
+    async with ensemble.open() as one, ensemble.open() as other:
+        async with Lock(one, "/l").hold(limit):
+            with pytest.raises(LockTimeout):
+                await Lock(other, "/l").acquire(timeout=limit)
+        assert await Lock(other, "/l").acquire(timeout=limit) is True
+
+
+@pytest.mark.parametrize(("limit", "error"), [("5", TypeError), (float("nan"), ValueError)])
+async def test_what_is_no_time_is_refused(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, limit: Any, error: type[Exception]
+) -> None:
+    async with ensemble.open() as zk:
+        with pytest.raises(error, match="timeout must be a number of seconds or None"):
+            await Lock(zk, "/l").acquire(timeout=limit)
+        with pytest.raises(error, match="timeout must be a number of seconds or None"):
+            async with Lock(zk, "/l").hold(limit):
+                pass
+        assert tree(ensemble) == set()
+
+
+async def test_a_cancel_in_the_moment_of_another_is_not_kept(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    """Cancelled by `cancel()` and from outside in one moment: it is the latter, and the object remembers nothing."""
+    async with ensemble.open() as one, ensemble.open() as other:
+        lock = Lock(other, "/l")
+        async with Lock(one, "/l"):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lock.acquire)
+                await settle()
+                nursery.cancel_scope.cancel()
+                lock.cancel()
+            assert not lock._cancelled  # pyright: ignore[reportPrivateUsage]
+        assert await lock.acquire(blocking=False)

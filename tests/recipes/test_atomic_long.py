@@ -9,8 +9,8 @@ from trio.testing import MockClock
 from terzetto.client import ZooKeeper
 from terzetto.client.wire import Opcode
 from terzetto.recipes import AtomicChange, AtomicLong
-from tests.client.memory_server import MemoryEnsemble
-from tests.client.server_link import Received
+from tests.client.memory_server import Door, MemoryEnsemble, pass_time, until
+from tests.client.server_link import Fault, Received
 
 from .losing import losses
 from .walking import at_rest, tree, walk
@@ -122,3 +122,44 @@ async def test_cancelled_at_each_checkpoint_it_leaves_its_znode_at_most(
     ensemble: MemoryEnsemble, autojump_clock: MockClock
 ) -> None:
     await walk(ensemble, _use, leaves={"/n", "/lock"})
+
+
+async def test_a_promoted_change_is_made_once_also_where_its_lock_is_lost_on_the_way(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    lost: list[Received] = []
+
+    def lose(request: Received) -> Fault | None:
+        if request.opcode != Opcode.MULTI or lost:
+            return None
+        lost.append(request)
+        ensemble.shut(Door.REFUSES)
+        return Fault.DO_AND_CUT
+
+    async with ensemble.open(session_timeout=12.0) as zk:
+        number = AtomicLong(zk, "/n", "/n-lock", attempts=0)
+        await number.set(1)
+        ensemble.rules.append(lose)
+        changes: list[AtomicChange] = []
+
+        async def increment() -> None:
+            changes.append(await number.increment())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(increment)
+            await until(lambda: lost)
+            # Longer than the lock can be proved to be ours, and not as long as the session lives.
+            await pass_time(8)
+            ensemble.shut(Door.OPEN)
+        assert changes == [AtomicChange(1, 2, promoted=True)]
+        assert await number.get() == 2
+        await at_rest(zk)
+        assert tree(ensemble) == {"/n", "/n-lock"}
+
+
+async def test_what_is_no_int_is_told(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async with ensemble.open() as zk:
+        number: AtomicLong = AtomicLong(zk, "/n")
+        for wrong in (1.5, "2"):
+            with pytest.raises(TypeError, match=rf"the value of /n must be an int, not {wrong!r}"):
+                await number.set(wrong)  # type: ignore[arg-type]

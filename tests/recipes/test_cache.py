@@ -225,3 +225,35 @@ async def test_whatever_is_lost_both_follow(ensemble: MemoryEnsemble, autojump_c
 
             await until(seen)
             assert tree_cache.get_children("/c") == cache.children("/c") == {"a"}, loss
+
+
+async def test_a_listener_that_fails_at_a_lost_connection_ends_the_block(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    def listener(event: TreeEvent) -> None:
+        if event.event_type == TreeEvent.CONNECTION_SUSPENDED:
+            raise ZeroDivisionError
+
+    async with ensemble.open() as zk:
+        cache = TreeCache(zk, "/c")
+        cache.listen(listener)
+        with trio.fail_after(60), pytest.raises(ZeroDivisionError):
+            async with cache:
+                ensemble.cut()
+                await trio.sleep_forever()
+        told: list[Exception] = []
+        cache = TreeCache(zk, "/c")
+        cache.listen(listener)
+        cache.listen_fault(told.append)
+        async with cache:
+            ensemble.cut()
+            await until(lambda: told)
+        assert isinstance(told[0], ZeroDivisionError)
+
+
+async def test_after_the_block_there_are_no_changes(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async with ensemble.open() as zk:
+        async with ZnodeCache(zk, "/c") as cache:
+            pass
+        with trio.fail_after(1):
+            assert [change async for change in cache.changes()] == []

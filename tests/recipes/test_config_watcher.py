@@ -4,17 +4,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from terzetto.client import ConnectionLoss, NoNodeError, ZooKeeper
+from terzetto.client import ConnectionLoss, NoAuthError, NoNodeError, ZooKeeper
 from terzetto.client.wire import Opcode
 from terzetto.recipes import ConfigParseError, ConfigTreeWatcher, ConfigWatcher
 from tests.client.memory_server import Door, MemoryEnsemble, pass_time, settle, until
-from tests.client.server_link import Fault, Received
+from tests.client.server_link import Code, Fault, Received
 
 from .losing import losses
 from .truth import now
@@ -312,3 +313,90 @@ async def test_whatever_is_lost_trees_are_followed(ensemble: MemoryEnsemble, aut
             plant(ensemble, {"/e": b"", "/e/a": b"2"})
             await until(lambda config=config: config.value == {"a": 2})  # type: ignore[misc]
     assert tree(ensemble) == {"/d", "/d/a", "/e", "/e/a"}
+
+
+async def test_iterations_end_with_the_block(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    seen: list[int] = []
+
+    async def consume(config: ConfigWatcher[int]) -> None:
+        seen.extend([value async for value in config])
+
+    async with ensemble.open() as zk, trio.open_nursery() as nursery:
+        await zk.create("/c", b"1")
+        async with ConfigWatcher(zk, "/c", int) as config:
+            nursery.start_soon(consume, config)
+            await settle()
+    assert seen == [1]
+
+
+async def test_an_update_that_changes_what_it_is_given_leaves_the_default_alone(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    seen: list[dict[str, int]] = []
+
+    def change(value: dict[str, int]) -> dict[str, int]:
+        value["a"] = 1
+        return value
+
+    def serialize(value: dict[str, int]) -> bytes:
+        return json.dumps(value).encode()
+
+    default: dict[str, int] = {}
+    async with ensemble.open() as zk:
+        parse: Callable[[bytes], dict[str, int]] = json.loads
+        watcher = ConfigWatcher(
+            zk, "/c", parse, lambda value: seen.append(dict(value)), default=default, serialize=serialize
+        )
+        async with watcher as config:
+            assert await config.update(change) == {"a": 1}
+            await until(lambda: config.value == {"a": 1})
+            await zk.delete("/c")
+            await until(lambda: config.is_missing)
+            await settle()
+            assert config.value == default == {}
+            assert seen == [{}, {"a": 1}, {}]
+
+
+async def test_an_equal_value_of_another_type_comes_into_force(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk:
+        await zk.create("/c", b"1")
+        async with ConfigWatcher(zk, "/c", json.loads) as config:
+            await zk.set("/c", b"true")
+            await until(lambda: config.value is True)
+
+
+NO_AUTH = -102
+
+
+@pytest.mark.parametrize("options", [{}, {"default": 5}])
+async def test_what_may_not_be_read_is_an_error_and_takes_no_value_away(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, options: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    refused = True
+
+    def refuse(request: Received) -> Code | None:
+        return Code(NO_AUTH) if refused and request.opcode == Opcode.GET_DATA else None
+
+    async with ensemble.open() as zk:
+        await zk.create("/c", b"1")
+        ensemble.rules.append(refuse)
+        with pytest.raises(NoAuthError):
+            async with ConfigWatcher(zk, "/c", int, **options):
+                pass
+        refused = False
+        async with ConfigWatcher(zk, "/c", int, **options) as config, ConfigTreeWatcher(zk, "/", int) as tree_config:
+            refused = True
+            ensemble.realm.set("/c", b"2")
+            await settle()
+            assert config.value == 1
+            assert tree_config.value["c"] == 1
+            assert not config.is_missing
+            assert caplog.text.count("may not be read any more") == 1
+            refused = False
+            ensemble.realm.set("/c", b"3")
+            await until(lambda: config.value == 3 and tree_config.value["c"] == 3)
+            ensemble.realm.delete("/c")
+            await until(lambda: config.is_missing and "c" not in tree_config.value)
+            assert config.value == options.get("default", 3)

@@ -106,3 +106,13 @@ async def test_cancelled_at_each_checkpoint_it_leaves_its_znode_at_most(
     ensemble: MemoryEnsemble, autojump_clock: MockClock
 ) -> None:
     await walk(ensemble, _count, leaves={"/c"})
+
+
+async def test_what_is_of_another_type_is_refused_before_anything_is_asked(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk:
+        for change in (Counter(zk, "/n").add, Counter(zk, "/n").subtract):
+            with pytest.raises(TypeError, match="is no int"):
+                await change(1.5)  # type: ignore[arg-type]
+        assert tree(ensemble) == set()

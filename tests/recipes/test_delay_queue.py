@@ -119,3 +119,12 @@ async def test_what_curator_put_back_is_due(
     ensemble.realm.create("/q/queue-0000000007", bytes.fromhex("00010001 01 00000001 61 02"))
     async with ensemble.open() as zk:
         assert await DelayQueue(zk, "/q", now=now).get(0) == b"a"
+
+
+@pytest.mark.parametrize("time", [float("nan"), float("inf"), -1.0, 2.0**60])
+async def test_what_is_no_time(ensemble: MemoryEnsemble, autojump_clock: MockClock, time: float) -> None:
+    async with ensemble.open() as zk:
+        queue = DelayQueue(zk, "/q")
+        with pytest.raises(ValueError, match="due at a time since 1970"):
+            await queue.put(b"item", due=time)
+        assert await queue.qsize() == 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 from typing import Any
 
@@ -9,11 +11,34 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from terzetto.client import NoNodeError, SessionExpiredError, WatchedEvent
+from terzetto.client import KazooState, NoNodeError, SessionExpiredError, WatchedEvent, ZooKeeper
 from terzetto.client.wire import Opcode
-from terzetto.recipes._following import Latest, LatestStream, Rearmed, call_back, first_of, in_any_session, takes
+from terzetto.recipes import (
+    ChildrenWatch,
+    ConfigTreeWatcher,
+    DataWatch,
+    GroupMember,
+    Party,
+    PersistentNode,
+    PersistentTtlNode,
+    ServiceInstance,
+    ServiceRegistry,
+    SharedCount,
+    TreeCache,
+    ZnodeCache,
+)
+from terzetto.recipes._following import (
+    Latest,
+    LatestStream,
+    Rearmed,
+    call_back,
+    first_of,
+    in_any_session,
+    looks_once,
+    takes,
+)
 from tests.client.holdings import holdings
-from tests.client.memory_server import MemoryEnsemble, settle, until
+from tests.client.memory_server import Door, MemoryEnsemble, pass_time, settle, until
 from tests.client.server_link import Fault, nth
 
 
@@ -131,3 +156,61 @@ def _keyword(a: int, *, b: int) -> None: ...
 def test_how_many_arguments_a_function_takes(function: Any, two: bool, three: bool) -> None:
     assert takes(function, 2) is two
     assert takes(function, 3) is three
+
+
+def test_a_limit_is_a_number_of_seconds_or_none() -> None:
+    assert [looks_once(limit) for limit in (None, 1, 0.5, float("inf"), 0, 0.0, -1)] == [False] * 4 + [True] * 3
+    with pytest.raises(TypeError, match="timeout must be a number of seconds or None, not '5'"):
+        looks_once("5")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="timeout must be a number of seconds or None, not nan"):
+        looks_once(float("nan"))
+
+
+_BLOCKS: dict[str, Callable[[ZooKeeper], AbstractAsyncContextManager[Any]]] = {
+    "ZnodeCache": lambda zk: ZnodeCache(zk, "/t"),
+    "TreeCache": lambda zk: TreeCache(zk, "/t"),
+    "DataWatch": lambda zk: DataWatch(zk, "/t", lambda data, stat: None),
+    "ChildrenWatch": lambda zk: ChildrenWatch(zk, "/t", lambda children: None),
+    "SharedCount": lambda zk: SharedCount(zk, "/s"),
+    "Party": lambda zk: Party(zk, "/party"),
+    "GroupMember": lambda zk: GroupMember(zk, "/g", "me"),
+    "PersistentNode": lambda zk: PersistentNode(zk, "/p"),
+    "PersistentTtlNode": lambda zk: PersistentTtlNode(zk, "/ttl", 5.0),
+    "ServiceProvider": lambda zk: ServiceRegistry(zk).provider("web"),
+    "Registration": lambda zk: ServiceRegistry(zk).register(ServiceInstance("web", "a")),
+    "ConfigTreeWatcher": lambda zk: ConfigTreeWatcher(zk, ["/t", "/u"], int),
+}
+
+
+@pytest.mark.parametrize("body", ["sleeps", "asks"])
+@pytest.mark.parametrize("recipe", _BLOCKS)
+async def test_when_the_client_is_over_a_block_ends_with_one_error(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, recipe: str, body: str
+) -> None:
+    async with ensemble.open(session_timeout=6.0, renew_session=False) as zk:
+        await zk.create("/t")
+        own: list[SessionExpiredError] = []
+
+        async def run() -> None:
+            async with _BLOCKS[recipe](zk):
+                ensemble.shut(Door.REFUSES)
+                ensemble.cut()
+                ensemble.expire(zk.session_id)
+                nursery.start_soon(come_back)
+                if body == "sleeps":
+                    await trio.sleep_forever()
+                await until(lambda: zk.state == KazooState.SUSPENDED)
+                try:
+                    await zk.sync("/")
+                except SessionExpiredError as error:
+                    own.append(error)
+                    raise
+
+        async def come_back() -> None:
+            await pass_time(3)
+            ensemble.shut(Door.OPEN)
+
+        async with trio.open_nursery() as nursery:
+            with trio.fail_after(60), pytest.raises(SessionExpiredError) as raised:
+                await run()
+        assert not own or raised.value is own[0], "what the body raises leaves unchanged"

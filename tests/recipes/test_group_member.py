@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import trio
 from trio.testing import MockClock
 
 from terzetto.client import ZooKeeper
@@ -62,3 +63,22 @@ async def test_whatever_is_lost_it_belongs(ensemble: MemoryEnsemble, autojump_cl
             async with GroupMember(zk, "/g", "a", b"1") as member:
                 await until(lambda member=member: member.members() == {"a": b"1"})  # type: ignore[misc]
         assert tree(ensemble) == {"/g"}, loss
+
+
+async def test_changes_end_with_the_block(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    seen: list[dict[str, bytes]] = []
+
+    async def consume(group: GroupMember) -> None:
+        seen.extend([members async for members in group.changes()])
+
+    async with ensemble.open() as zk, trio.open_nursery() as nursery:
+        async with GroupMember(zk, "/g", "me", b"1") as group:
+            nursery.start_soon(consume, group)
+            await settle()
+    assert seen == [{"me": b"1"}]
+
+
+async def test_data_that_no_znode_can_have(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async with ensemble.open() as zk:
+        with pytest.raises(TypeError, match=r"data must be bytes, not 'text'"):
+            GroupMember(zk, "/g", "me", "text")  # type: ignore[arg-type]

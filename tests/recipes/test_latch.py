@@ -208,3 +208,30 @@ async def test_a_term_that_begins_while_the_block_ends_is_resigned(
             assert (await at_rest(zk)).proof_holders == 0, at
             assert tree(ensemble) <= {"/l"}, at
     assert at > 2
+
+
+async def test_who_waits_for_leadership_is_told_that_the_latch_was_left(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    ended: list[str] = []
+
+    async def lead(latch: LeaderLatch) -> None:
+        with pytest.raises(OwnershipLost) as lost:
+            async with latch.leading():
+                pytest.fail("another one leads")
+        ended.append(lost.value.reason)
+
+    async with ensemble.open() as one, ensemble.open() as other:
+        async with LeaderLatch(other, "/l") as leader, trio.open_nursery() as nursery:
+            await leader.wait_leadership()
+            latch = LeaderLatch(one, "/l")
+            nursery.start_soon(lead, latch)  # before it is entered, too
+            with trio.fail_after(60):
+                async with latch:
+                    await settle()
+                    nursery.start_soon(lead, latch)
+                    await settle()
+                    assert ended == []
+                with pytest.raises(OwnershipLost, match="/l is no longer owned: its latch was left"):
+                    await latch.wait_leadership()
+        assert ended == ["its latch was left"] * 2

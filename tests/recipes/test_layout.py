@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
@@ -140,3 +141,23 @@ def test_the_order_is_that_of_creation_wherever_the_counter_stands(
 
 def test_nobody_is_a_queue_too() -> None:
     assert in_order([]) == []
+
+
+def test_an_extra_pattern_may_have_groups_of_its_own() -> None:
+    role = lock_role("kazoo", "lock", ["(-lock-|(_lk)_)"])
+    created = ["a-lock-0000000001", "b__lock__0000000002", "c_lk_0000000003"]
+    assert names(role.queue(reversed(created))) == created
+    assert [seat.number for seat in role.queue(created)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("extra", "error", "message"),
+    [
+        ("-lock-", TypeError, "extra_lock_patterns must be a collection of regular expressions, not the text '-lock-'"),
+        ([5], TypeError, "each of extra_lock_patterns must be a str, not 5"),
+        (["[x"], ValueError, r"'\[x' in extra_lock_patterns is no regular expression"),
+    ],
+)
+def test_extra_patterns_that_are_none_are_refused(extra: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        lock_role("kazoo", "lock", extra)

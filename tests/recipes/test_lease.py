@@ -10,11 +10,11 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from terzetto.client import ConnectionLoss, NoAuthError, ZooKeeper
+from terzetto.client import ConnectionLoss, NoAuthError, SessionMovedError, ThrottledOpError, ZooKeeper
 from terzetto.client.wire import Opcode
 from terzetto.recipes import MultiNonBlockingLease, NonBlockingLease, OwnershipLost
 from tests.client.memory_server import MemoryEnsemble, pass_time
-from tests.client.server_link import Received
+from tests.client.server_link import Code, Received, nth
 
 from .losing import losses
 from .truth import now
@@ -189,3 +189,23 @@ async def test_one_of_several_renews_the_one_that_it_has(ensemble: MemoryEnsembl
         assert await second.obtain()
         assert second.lease.path == had == "/l/1"
         assert tree(ensemble) == {"/l", "/l/0", "/l/1", "/l/1/lease_holder"}
+
+
+@pytest.mark.parametrize("code", [SessionMovedError.code, ThrottledOpError.code])
+async def test_a_write_that_the_server_has_dropped_is_made_again(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, code: int
+) -> None:
+    async with ensemble.open() as zk:
+        ensemble.rules.append(nth(1, Opcode.MULTI, Code(code)))
+        assert await lease(zk, "one").obtain()
+
+
+async def test_what_is_no_duration_or_no_identifier_is_refused(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk:
+        for seconds in (5, "5", None):
+            with pytest.raises(TypeError, match="duration must be a timedelta, not"):
+                NonBlockingLease(zk, "/l", seconds)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        with pytest.raises(TypeError, match="identifier must be a str or None, not b'me'"):
+            NonBlockingLease(zk, "/l", MINUTE, b"me")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

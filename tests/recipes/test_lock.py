@@ -298,3 +298,19 @@ async def test_a_downgrade_that_has_not_begun_changes_nothing(
             await held.downgrade()
         assert not held.is_lost
         await held.assert_owned()
+
+
+async def test_a_second_downgrade_changes_nothing(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async with ensemble.open() as zk:
+        with pytest.raises(OwnershipLost):
+            async with WriteLock(zk, "/a") as held:
+                await held.downgrade()
+                znode, writes = held.znode, ensemble.opcodes().count(Opcode.MULTI)
+                await held.downgrade()
+                assert held.znode == znode
+                assert ensemble.opcodes().count(Opcode.MULTI) == writes
+                ensemble.realm.delete(znode)
+                with trio.CancelScope(shield=True):
+                    await settle()
+                    with pytest.raises(OwnershipLost):
+                        await held.downgrade()

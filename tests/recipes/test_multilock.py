@@ -144,3 +144,125 @@ async def test_a_lost_request_or_reply_leaves_nothing(ensemble: MemoryEnsemble, 
                 await _scope(zk)
                 await at_rest(zk)
                 assert tree(ensemble) == {"/a", "/b"}, str(loss)
+
+
+@pytest.mark.parametrize("way", ["acquire", "hold"])
+async def test_what_is_lost_while_another_is_waited_for_is_acquired_again(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, way: str
+) -> None:
+    async with ensemble.open() as one, ensemble.open() as zk:
+        multi = MultiLock(locks(zk, ["/a", "/b"]))
+        other = Lock(one, "/b")
+        await other.acquire()
+
+        async def lose_the_first() -> None:
+            await pass_time(2)
+            (first,) = (path for path in tree(ensemble) if path.startswith("/a/"))
+            ensemble.realm.delete(first)
+            await pass_time(2)
+            ensemble.expire(zk.session_id)
+            await pass_time(2)
+            await other.release()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lose_the_first)
+            with trio.fail_after(60):
+                if way == "acquire":
+                    assert await multi.acquire()
+                    assert multi.is_acquired
+                    assert await multi.release()
+                else:
+                    async with multi as held:
+                        assert multi.is_acquired
+                        await held.assert_owned()
+        await at_rest(zk)
+        assert tree(ensemble) == {"/a", "/b"}
+
+
+@pytest.mark.parametrize("way", ["acquire", "hold"])
+async def test_the_limit_holds_for_that_too(ensemble: MemoryEnsemble, autojump_clock: MockClock, way: str) -> None:
+    async with ensemble.open() as one, ensemble.open() as zk:
+        multi = MultiLock(locks(zk, ["/a", "/b"]))
+        async with Lock(one, "/b"), trio.open_nursery() as nursery:
+
+            async def keep_losing() -> None:
+                while True:
+                    await pass_time(1)
+                    ensemble.expire(zk.session_id)
+
+            nursery.start_soon(keep_losing)
+            start = trio.current_time()
+            with pytest.raises(LockTimeout):
+                if way == "acquire":
+                    await multi.acquire(timeout=4.5)
+                else:
+                    async with multi.hold(timeout=4.5):
+                        pass
+            assert trio.current_time() - start == pytest.approx(4.5)
+            nursery.cancel_scope.cancel()
+        await at_rest(zk)
+        assert tree(ensemble) == {"/a", "/b"}
+
+
+async def test_one_object_serves_a_second_task_while_the_first_is_on_its_way_out(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    log: list[str] = []
+
+    async def lose(multi: MultiLock) -> None:
+        with pytest.raises(OwnershipLost):
+            async with multi:
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await trio.sleep(3)
+                    log.append("out")
+
+    async def come_in(multi: MultiLock) -> None:
+        async with multi as held:
+            log.append("in")
+            await trio.sleep(10)
+            held.check()
+            log.append("done")
+
+    async with ensemble.open() as zk:
+        multi = MultiLock(locks(zk, ["/a", "/b"]))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lose, multi)
+            await pass_time(1)
+            ensemble.expire(zk.session_id)
+            await pass_time(1)
+            nursery.start_soon(come_in, multi)
+        assert log == ["out", "in", "done"]
+
+
+async def test_what_would_wait_for_itself_is_refused(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async with ensemble.open() as zk, ensemble.open() as other:
+        lock = Lock(zk, "/a")
+        for given in ([lock, lock], [Lock(zk, "/a"), Lock(other, "/a"), Lock(zk, "/b"), Semaphore(zk, "/a")]):
+            with pytest.raises(ValueError, match="/a is there twice"):
+                MultiLock(given)
+        assert MultiLock([lock, Lock(other, "/a")]).locks[0] is lock
+        with pytest.raises(TypeError, match="a MultiLock is made of locks, not of '/a'"):
+            MultiLock(["/a"])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+
+
+async def test_a_reentrant_part_that_the_task_has_lost_is_not_waited_for(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk:
+        reentrant = Lock(zk, "/b", reentrant=True)
+        with pytest.raises(OwnershipLost):
+            async with reentrant as held:
+                ensemble.realm.delete(held.znode)
+                with trio.CancelScope(shield=True), trio.fail_after(60):
+                    await settle()
+                    multi = MultiLock([Lock(zk, "/a"), reentrant])
+                    with pytest.raises(OwnershipLost):
+                        await multi.acquire()
+                    with pytest.raises(OwnershipLost):
+                        async with multi:
+                            pytest.fail("owned by nobody")
+        await at_rest(zk)
+        assert tree(ensemble) == {"/a", "/b"}

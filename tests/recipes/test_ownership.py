@@ -439,6 +439,29 @@ async def test_by_the_session_s_state_a_wait_begun_without_a_connection_ends_wit
         ensemble.shut(Door.OPEN)
 
 
+async def test_by_the_session_s_state_a_connection_that_is_back_gives_nothing_back(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    """While a body that was cancelled is still on its way out. It must not look as if it had come to its end."""
+    async with ensemble.open(session_timeout=T) as zk:
+        session_id = zk.session_id
+        with pytest.raises(OwnershipLost):
+            async with Lock(zk, "/a", proof="session") as held:
+                ensemble.shut(Door.REFUSES)
+                ensemble.cut()
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    with trio.CancelScope(shield=True):
+                        ensemble.shut(Door.OPEN)
+                        await until(lambda: zk.connected)
+                        await pass_time(1)
+                        assert held.is_lost
+        assert zk.session_id == session_id
+        await at_rest(zk)
+        assert tree(ensemble) == {"/a"}
+
+
 async def test_a_body_begins_with_a_proof_also_after_a_long_wait(
     ensemble: MemoryEnsemble, autojump_clock: MockClock
 ) -> None:
@@ -473,36 +496,6 @@ async def test_terms_that_do_not_exist_are_refused(
     async with ensemble.open() as zk:
         with pytest.raises(ValueError, match="must be one of"):
             Lock(zk, "/a", **options)
-
-
-# Locks that outlive the session ---------------------------------------------------------------------------------------
-
-
-async def test_a_lock_that_is_not_ephemeral_outlives_its_session_and_cancels_nothing(
-    ensemble: MemoryEnsemble, autojump_clock: MockClock
-) -> None:
-    async with ensemble.open(session_timeout=T) as zk:
-        async with Lock(zk, "/a").hold(ephemeral=False) as held:
-            ensemble.expire(zk.session_id)
-            await pass_time(2 * T)
-            assert not now(held.is_lost)
-            assert held.znode in tree(ensemble)
-            async with held.transaction() as t:
-                t.create("/x")
-            assert holdings(zk).proof_holders == 0
-        assert tree(ensemble) == {"/a", "/x"}
-
-
-async def test_a_lock_that_is_not_ephemeral_blocks_others_when_its_owner_is_gone(
-    ensemble: MemoryEnsemble, autojump_clock: MockClock
-) -> None:
-    async with ensemble.open() as one:
-        assert await Lock(one, "/a").acquire(ephemeral=False)
-    async with ensemble.open() as other:
-        assert not await Lock(other, "/a").acquire(blocking=False)
-        (left,) = tree(ensemble) - {"/a"}
-        ensemble.realm.delete(left)
-        assert await Lock(other, "/a").acquire(blocking=False)
 
 
 # Nothing left behind --------------------------------------------------------------------------------------------------

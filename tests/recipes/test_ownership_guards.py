@@ -9,7 +9,7 @@ from trio.testing import MockClock
 
 from terzetto.client import BadVersionError, ConnectionLoss, NodeExistsError
 from terzetto.client.wire import Opcode
-from terzetto.recipes import GuardedTransaction, Lock, OwnershipLost
+from terzetto.recipes import GuardedTransaction, Lock, OwnershipLost, WriteLock
 from tests.client.memory_server import MemoryEnsemble
 from tests.client.server_link import Fault, nth
 
@@ -117,6 +117,21 @@ async def test_one_client_for_one_transaction(ensemble: MemoryEnsemble, autojump
     async with ensemble.open() as one, ensemble.open() as other, Lock(one, "/a") as a, Lock(other, "/b") as b:
         with pytest.raises(ValueError, match="one client"):
             GuardedTransaction([a, b])
+
+
+async def test_a_guarded_write_that_was_begun_before_a_downgrade_is_refused_and_nothing_is_lost(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk, WriteLock(zk, "/a") as held:
+        before = held.transaction()
+        before.create("/x")
+        await held.downgrade()
+        with pytest.raises(ValueError, match="/a has another znode since this transaction was begun"):
+            await before.commit()
+        held.check()
+        async with held.transaction() as after:
+            after.create("/x")
+        await held.assert_owned()
 
 
 # Tokens ---------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from trio.testing import MockClock
 
 from terzetto.client import ConnectionLoss, ZooKeeper
 from terzetto.recipes import Party, ShallowParty
-from tests.client.memory_server import MemoryEnsemble, settle, until
+from tests.client.memory_server import Door, MemoryEnsemble, pass_time, settle, until
 
 from .losing import losses
 from .truth import now
@@ -103,3 +103,26 @@ async def test_whoever_is_overtaken_waits_for_nothing(
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(party.leave)
                     nursery.start_soon(party.join)
+
+
+async def test_who_waits_to_join_does_not_wait_for_a_block_that_has_failed(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk, trio.open_nursery() as nursery:
+        party = Party(zk, "/p", "me")
+
+        async def fail_while_it_is_joined() -> None:
+            async with party:
+                await party.leave()
+                ensemble.shut(Door.REFUSES)
+                ensemble.cut()
+                nursery.start_soon(party.join)
+                await pass_time(1)
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await fail_while_it_is_joined()
+        with trio.fail_after(1):
+            await until(lambda: not nursery.child_tasks)
+        assert not party.participating
+        ensemble.shut(Door.OPEN)

@@ -246,3 +246,49 @@ async def test_data_that_are_given_while_it_is_being_made_are_written(
         assert not node.is_present
         await node.set_data(b"new")
         await until(lambda: "/p" in ensemble.realm.znodes and ensemble.realm.znodes["/p"].data == b"new")
+
+
+async def test_data_that_no_znode_can_have_are_refused_and_kept_for_nothing(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk:
+        with pytest.raises(TypeError, match=r"data must be bytes, not 'text'"):
+            PersistentNode(zk, "/p", "text")  # type: ignore[arg-type]
+        async with PersistentNode(zk, "/p", b"1") as node:
+            with pytest.raises(TypeError, match=r"data must be bytes, not 'text'"):
+                await node.set_data("text")  # type: ignore[arg-type]
+            await zk.delete("/p")
+            await until(lambda: "/p" in ensemble.realm.znodes)
+            assert ensemble.realm.get("/p").data == b"1"
+
+
+async def test_who_waits_for_it_is_told_that_it_will_not_come(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk:
+        node = PersistentNode(zk, "/p")
+        async with node:
+            pass
+        with pytest.raises(RuntimeError, match="block has ended"):
+            await node.wait_present()
+
+
+async def test_a_node_with_a_time_to_live_that_is_made_again_has_its_child_at_once(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk, PersistentTtlNode(zk, "/p/t", 60.0, b"1") as node:
+        ensemble.realm.delete("/p/t/touch")
+        ensemble.realm.delete("/p/t")
+        await settle()
+        assert node.is_present
+        assert tree(ensemble) == {"/p", "/p/t", "/p/t/touch"}
+
+
+async def test_data_that_are_too_many_are_kept_for_nothing(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async with ensemble.open(max_request_size=1000) as zk, PersistentNode(zk, "/p", b"1") as node:
+        with pytest.raises(ValueError, match="max_request_size"):
+            await node.set_data(bytes(2000))
+        assert node.data == b"1"
+        await zk.delete("/p")
+        await until(lambda: "/p" in ensemble.realm.znodes)
+        assert ensemble.realm.get("/p").data == b"1"

@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from terzetto.client import SessionExpiredError, ZooKeeper
+from terzetto.client import NotEmptyError, SessionExpiredError, ZooKeeper
 from terzetto.client.wire import Opcode
 from terzetto.recipes import HeldItem, LockingQueue, Queue
 from tests.client.memory_server import Door, MemoryEnsemble, pass_time, settle, until
@@ -349,3 +349,40 @@ async def test_without_time_to_wait_it_looks_once(ensemble: MemoryEnsemble, auto
         assert await queue.get(0) == b"job"
         assert await queue.get(0) == b"job"
         assert await LockingQueue(zk, "/l").get(0) is None
+
+
+async def test_an_item_that_is_written_to_while_it_is_taken(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    written: list[str] = []
+
+    def write(request: Received) -> None:
+        if request.opcode == Opcode.MULTI and not written:
+            written.extend(ensemble.realm.children("/q"))
+            ensemble.realm.set(f"/q/{written[0]}", b"newer")
+
+    async with ensemble.open() as zk:
+        queue = Queue(zk, "/q")
+        await queue.put(b"old")
+        ensemble.rules.append(write)
+        assert await queue.get() == b"newer"
+        assert await queue.get() is None
+
+
+async def test_an_item_that_cannot_be_consumed_is_given_back(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk:
+        queue = LockingQueue(zk, "/q")
+        await queue.put(b"job")
+        assert await queue.get() == b"job"
+        assert queue.processing_element is not None
+        stray = f"/q/entries/{queue.processing_element.name}/stray"
+        ensemble.realm.create(stray)
+        with pytest.raises(NotEmptyError):
+            await queue.consume()
+        await at_rest(zk)
+        assert ensemble.realm.children("/q/taken") == []
+        ensemble.realm.delete(stray)
+        assert await queue.get(timeout=1) == b"job"
+        assert await queue.consume()

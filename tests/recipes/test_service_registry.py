@@ -302,3 +302,49 @@ async def test_errors_take_out_one_of_those_that_do_not_say_who_they_are(
         assert bad is not None
         provider.note_error(bad)
         assert [left.address for left in provider.instances()] == [{"a": "b", "b": "a"}[bad.address or ""]]
+
+
+async def test_what_waits_for_a_provider_ends_with_its_block(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    seen: list[list[str]] = []
+
+    async def consume(provider: ServiceProvider) -> None:
+        seen.extend([ids(instances) async for instances in provider.changes()])
+
+    async def wait(provider: ServiceProvider) -> None:
+        with pytest.raises(RuntimeError, match=r"'web'.*block has ended"):
+            await provider.wait_instance()
+
+    async with ensemble.open() as zk, trio.open_nursery() as nursery:
+        async with ServiceRegistry(zk).provider("web") as provider:
+            nursery.start_soon(consume, provider)
+            nursery.start_soon(wait, provider)
+            await settle()
+    assert seen == [[]]
+
+
+async def test_an_update_that_cannot_be_written_changes_nothing(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk, ServiceRegistry(zk).register(instance("a")) as registration:
+        with pytest.raises(TypeError, match="port of the instance 'a' must be an int or None, not '80'"):
+            await registration.update(replace(instance("a"), port="80"))  # type: ignore[arg-type]
+        assert registration.instance == instance("a")
+
+
+async def test_names_are_texts(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async with ensemble.open() as zk:
+        with pytest.raises(TypeError, match="the name of a service must be a str, not 5"):
+            await ServiceRegistry(zk).instances(5)  # type: ignore[arg-type]
+
+
+async def test_what_a_process_left_behind_is_taken_over_also_where_it_was_of_another_type(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    put(ensemble, instance("a", service_type=ServiceType.STATIC))
+    async with ensemble.open() as zk:
+        async with ServiceRegistry(zk).register(instance("a")):
+            assert ensemble.realm.stat("/services/web/a").ephemeralOwner == zk.session_id
+            assert await ServiceRegistry(zk).instances("web") == [instance("a")]
+        assert await ServiceRegistry(zk).instances("web") == []

@@ -1,15 +1,16 @@
 """The end of a `SetPartitioner`, at whichever moment it comes."""
 
+# ruff: noqa: PT012 - what leaves a block is what is tested here
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 import pytest
 import trio
 from trio.testing import MockClock
 
-from terzetto.recipes import SetPartitioner
+from terzetto.recipes import OwnershipLost, SetPartitioner
 from tests.client.memory_server import MemoryEnsemble
 
 from .walking import at_rest
@@ -49,3 +50,28 @@ async def test_it_can_be_finished_while_the_items_are_being_acquired(
             left = instrument.left
             await at_rest(zk)
     assert at > 3
+
+
+@pytest.mark.parametrize("inside", ["hold", "nursery"])
+async def test_an_error_of_the_division_is_all_that_leaves_the_block(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, inside: str
+) -> None:
+    """Also for whoever waits for a part meanwhile, and is told that there will be none."""
+
+    def fails(identifier: str, members: list[str], items: Collection[str]) -> list[str]:
+        raise LookupError("no idea")
+
+    async with ensemble.open() as zk:
+        partitioner = SetPartitioner(zk, "/s", ("a",), fails, time_boundary=1)
+        with pytest.raises(LookupError, match="no idea"):
+            async with partitioner:
+                if inside == "hold":
+                    async with partitioner.hold():
+                        pytest.fail("nothing is ours")
+                async with trio.open_nursery() as nursery:
+                    for _ in range(3):
+                        nursery.start_soon(partitioner.hold().__aenter__)
+        with pytest.raises(OwnershipLost):
+            async with partitioner.hold():
+                pytest.fail("nothing is ours")
+        await at_rest(zk)

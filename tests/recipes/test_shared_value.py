@@ -124,3 +124,22 @@ async def test_cancelled_at_each_checkpoint_it_leaves_its_znode_at_most(
     ensemble: MemoryEnsemble, autojump_clock: MockClock
 ) -> None:
     await walk(ensemble, _use, leaves={"/v"}, latency=0.2)
+
+
+async def test_what_is_no_int_is_told(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async with ensemble.open() as zk:
+        with pytest.raises(TypeError, match=r"the value of /n must be an int, not 1.5"):
+            await SharedCount(zk, "/n").set(1.5)  # type: ignore[arg-type]
+
+
+async def test_changes_end_with_the_block(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    seen: list[int] = []
+
+    async def consume(shared: SharedCount) -> None:
+        seen.extend([value async for value in shared.changes()])
+
+    async with ensemble.open() as zk, trio.open_nursery() as nursery:
+        async with SharedCount(zk, "/n", 3) as shared:
+            nursery.start_soon(consume, shared)
+            await settle()
+    assert seen == [3]
