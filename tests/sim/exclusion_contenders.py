@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 import trio
@@ -19,6 +20,9 @@ from terzetto.recipes import (
     Election,
     LeaderLatch,
     Lock,
+    MultiLock,
+    MultiOwnership,
+    NonBlockingLease,
     Ownership,
     OwnershipLost,
     ReadLock,
@@ -40,7 +44,8 @@ CHATTER = 4
 SHIELDED = 0.15
 """Share of the guarded writes that nothing cancels, as one in a thread could not be cancelled."""
 
-Scope = Callable[[], AbstractAsyncContextManager[Ownership]]
+Held = Ownership | MultiOwnership
+Scope = Callable[[], AbstractAsyncContextManager[Held]]
 
 
 class Outside:
@@ -83,24 +88,36 @@ class Contender:
     outside: Outside
     quiet: bool = False
 
-    async def own(self, scope: Scope, *, room: int = 1, shares: bool = False, path: str = PATH) -> None:
-        """Owns, again and again."""
+    async def own(self, scope: Scope, *, room: int = 1, shares: bool = False) -> None:
+        """Owns, again and again. Whoever owns several things at once runs a body of each."""
         while True:
             try:
                 async with scope() as held:
-                    stat_zxid = held.fencing_token or await self._czxid(held)
-                    body = self.ledger.enter(
-                        self.process, path, held.znode, stat_zxid, held.fencing_token, room=room, shares=shares
-                    )
+                    parts = held.parts if isinstance(held, MultiOwnership) else (held,)
+                    zxids = [part.fencing_token or await self._czxid(part) for part in parts]
+                    bodies = [self._enter(part, zxid, room, shares) for part, zxid in zip(parts, zxids, strict=True)]
                     try:
-                        await self._work(body, held)
+                        await self._work(bodies, held)
                     finally:
-                        self.ledger.leave(body)
+                        for body in bodies:
+                            self.ledger.leave(body)
                 self.ledger.counts["terms that ended by themselves"] += 1
             except INTERRUPTED as error:
                 self.ledger.counts[f"ended by {type(error).__name__}"] += 1
             # Now and then long enough that nobody contends, and a container vanishes.
             await pass_time(self.rng.uniform(0, self.timeout * self.rng.choice((0.05, 0.05, 0.05, 0.8))))
+
+    def _enter(self, held: Ownership, zxid: int, room: int, shares: bool) -> Body:
+        return self.ledger.enter(
+            self.process,
+            held.path,
+            held.znode,
+            zxid,
+            held.fencing_token,
+            room=room,
+            shares=shares,
+            weight=len(held.znodes),
+        )
 
     async def _czxid(self, held: Ownership) -> int:
         """Of an owner without a token; before its body counts as begun."""
@@ -109,21 +126,22 @@ class Contender:
             raise OwnershipLost(held.path, "gone")
         return stat.czxid
 
-    async def _work(self, body: Body, held: Ownership) -> None:
+    async def _work(self, bodies: list[Body], held: Held) -> None:
         # A fourth of them stay until they lose it, or long enough.
         steps = 60 if self.rng.random() < 0.25 else self.rng.randrange(1, 16)
         for _ in range(steps):
             wakes = self.process.wakes
-            await self._step(body, held)
+            await self._step(bodies, held)
             # No checkpoint may come between here and the end of this pass of the loop.
-            self.ledger.wrote(body)
-            self.ledger.passed(body, wakes)
+            for body in bodies:
+                self.ledger.wrote(body)
+                self.ledger.passed(body, wakes)
 
-    async def _step(self, body: Body, held: Ownership) -> None:
+    async def _step(self, bodies: list[Body], held: Held) -> None:
         choice = self.rng.random()
-        if body.over:
+        if any(body.over for body in bodies):
             # A former owner that has just gone on: what it had in mind comes first.
-            await self._interruptible(self._guarded_write, body, held)
+            await self._interruptible(self._guarded_write, bodies, held)
         elif choice < 0.3:
             await pass_time(self.rng.uniform(0, self.timeout / 4))
         elif choice < 0.35:
@@ -139,7 +157,7 @@ class Contender:
         elif self.quiet:
             await pass_time(self.rng.uniform(0, self.timeout / 4))
         else:
-            await self._interruptible(self._guarded_write, body, held)
+            await self._interruptible(self._guarded_write, bodies, held)
 
     async def _interruptible(self, call: Callable[..., Awaitable[Any]], *args: Any) -> None:
         try:
@@ -148,12 +166,14 @@ class Contender:
             self.ledger.counts["requests lost inside"] += 1
             await trio.lowlevel.checkpoint()
 
-    async def _guarded_write(self, body: Body, held: Ownership) -> None:
-        body.shielded = bool(body.over) or self.rng.random() < SHIELDED
-        self.ledger.counts["guarded writes begun as a former owner"] += bool(body.over)
+    async def _guarded_write(self, bodies: list[Body], held: Held) -> None:
+        is_over = any(body.over for body in bodies)
+        shielded = is_over or self.rng.random() < SHIELDED
+        self._shield(bodies, shielded)
+        self.ledger.counts["guarded writes begun as a former owner"] += is_over
         try:
-            with trio.CancelScope(shield=body.shielded):
-                await self._commit(body, held)
+            with trio.CancelScope(shield=shielded):
+                await self._commit(bodies, held, stubborn=shielded)
         except OwnershipLost:
             self.ledger.counts["guarded writes refused"] += 1
         finally:
@@ -161,7 +181,12 @@ class Contender:
             try:
                 await trio.lowlevel.checkpoint_if_cancelled()
             finally:
-                body.shielded = False
+                self._shield(bodies, False)
+
+    @staticmethod
+    def _shield(bodies: list[Body], shielded: bool) -> None:
+        for body in bodies:
+            body.shielded = shielded
 
     async def chatter(self) -> None:
         """What else the client does: small writes, of which some are always on their way."""
@@ -173,16 +198,17 @@ class Contender:
                 if len(nursery.child_tasks) < CHATTER:
                     nursery.start_soon(_again, self.zk.set, path, b"")
 
-    async def _commit(self, body: Body, held: Ownership) -> None:
+    async def _commit(self, bodies: list[Body], held: Held, *, stubborn: bool) -> None:
         while True:
             guarded = held.transaction()
-            guarded.create(f"{RECORDS}/r-", str(body.number).encode(), sequence=True)
+            for body in bodies:
+                guarded.create(f"{RECORDS}/r-", str(body.number).encode(), sequence=True)
             try:
                 await guarded.commit()
                 return
             except (ConnectionLoss, SessionExpiredError):
                 # Stubborn: again, on the next connection and in the next session.
-                if self.zk.is_over or not body.shielded:
+                if self.zk.is_over or not stubborn:
                     raise
 
 
@@ -214,11 +240,13 @@ class Stage:
         clients: how many there are to be.
         contenders: those that are there, by the names of their processes.
         rounds: of barriers, by their paths.
+        leased: who runs with a lease by the clock, and since when.
     """
 
     clients: int
     contenders: dict[str, Contender] = field(default_factory=dict[str, Contender])
     rounds: dict[str, Round] = field(default_factory=dict[str, Round])
+    leased: dict[str, tuple[Process, float]] = field(default_factory=dict[str, tuple[Process, float]])
 
     def round(self, path: str) -> Round:
         """What is known of a round."""
@@ -272,6 +300,59 @@ async def _latch(contender: Contender, stage: Stage) -> None:
 async def _semaphore(contender: Contender, stage: Stage) -> None:
     semaphore = Semaphore(contender.zk, PATH, max_leases=2)
     await contender.own(lambda: semaphore, room=2, shares=True)
+
+
+async def _several_leases(contender: Contender, stage: Stage) -> None:
+    """One or two leases at a time, of three."""
+    semaphore = Semaphore(contender.zk, PATH, max_leases=3)
+    await contender.own(lambda: semaphore.hold(leases=contender.rng.choice((1, 2, 2))), room=3, shares=True)
+
+
+async def _multi_lock(contender: Contender, stage: Stage) -> None:
+    """Two of three things at a time, given in any order."""
+
+    def scope() -> AbstractAsyncContextManager[MultiOwnership]:
+        paths = contender.rng.sample([f"{PATH}-{name}" for name in "abc"], 2)
+        return MultiLock([Lock(contender.zk, path) for path in paths]).hold()
+
+    await contender.own(scope)
+
+
+async def _lease(contender: Contender, stage: Stage) -> None:
+    """A lease by the clock, where all clocks agree; nobody has it while another one runs with it."""
+    name, ledger, process = contender.process.name, contender.ledger, contender.process
+    duration = timedelta(seconds=1 + contender.timeout)
+    lease = NonBlockingLease(contender.zk, PATH, duration, name, utcnow=_everybodys_clock)
+    while True:
+        with suppress(OwnershipLost, ConnectionLoss, SessionExpiredError):
+            # It may be over already: who was stopped in the middle of it goes on late.
+            if await lease.obtain() and lease and lease.fencing_token is not None:
+                _judge_lease(contender, stage, lease.fencing_token)
+                with lease.body():
+                    stage.leased[name] = process, trio.current_time()
+                    try:
+                        await pass_time(contender.rng.uniform(0, 1.5 * duration.total_seconds()))
+                    finally:
+                        del stage.leased[name]
+                ledger.counts["terms"] += 1
+                ledger.counts["terms that ended by themselves"] += 1
+        await pass_time(contender.rng.uniform(0, contender.timeout / 2))
+
+
+def _judge_lease(contender: Contender, stage: Stage, token: int) -> None:
+    """At the moment in which somebody goes to work with a lease."""
+    name, ledger = contender.process.name, contender.ledger
+    ledger.note(f"{name} has the lease, token {token}")
+    for other, (process, began) in stage.leased.items():
+        # The block is by trio's clock, which has not seen the time pass in which the machine slept.
+        if not process.stopped and process.slept_until < began:
+            ledger.fail("E1", f"{name} has the lease, and {other} runs with it")
+    if not ledger.stores[PATH].write(token):
+        ledger.fail("E5", f"{name} has token {token} after {ledger.stores[PATH].newest}")
+
+
+def _everybodys_clock() -> datetime:
+    return datetime(2026, 1, 2) + timedelta(seconds=trio.current_time())
 
 
 async def _double_barrier(contender: Contender, stage: Stage) -> None:
@@ -353,4 +434,7 @@ PLAYS: dict[str, Play] = {
     "SemaphoreMutex": _owned(lambda zk, name: SemaphoreMutex(zk, PATH)),
     "DoubleBarrier": _double_barrier,
     "Barrier": _barrier,
+    "Semaphore, several leases": _several_leases,
+    "MultiLock": _multi_lock,
+    "NonBlockingLease": _lease,
 }

@@ -144,6 +144,7 @@ def _unguarded(init: Function) -> Function:
         init(transaction, owners)
         transaction._inner = owners[0].client.transaction()
         transaction._owners = ()
+        transaction._checked = []
         transaction.create = transaction._inner.create
 
     return make

@@ -9,7 +9,7 @@ come yet. Bodies of stopped processes do not run; what they do when they go on i
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -44,7 +44,7 @@ class Body:
         number: of all bodies of the run.
         process: where it runs.
         path: what is owned.
-        room: how many bodies of its kind may run at once.
+        room: how many bodies of its kind may run at once, by their weights.
         shares: it may run beside others that share (readers, leases).
         znode, token: see `Ownership`.
         drowsy_for: how long the client may take to see that its machine was asleep, in seconds.
@@ -53,6 +53,7 @@ class Body:
         over_zxid: of a tree in which its znode was gone.
         left: it has ended.
         shielded: it waits for something where it lets no cancellation through; what follows is a checkpoint.
+        weight: how much of the room it takes.
     """
 
     number: int
@@ -68,6 +69,7 @@ class Body:
     over_zxid: int = 0
     left: bool = False
     shielded: bool = False
+    weight: int = 1
 
     @property
     def runs(self) -> bool:
@@ -108,6 +110,9 @@ class Ledger(trio.abc.Instrument):
     Args:
         trees: the trees of the servers that live now, by their names.
         drowsy_for: see `Body`.
+
+    Attributes:
+        stores: another store for each path that is owned.
     """
 
     trees: Trees
@@ -116,7 +121,7 @@ class Ledger(trio.abc.Instrument):
     inside: dict[Body, None] = field(default_factory=dict[Body, None])
     failed: trio.Event = field(default_factory=trio.Event)
     violation: Violation | None = None
-    store: Store = field(default_factory=Store)
+    stores: defaultdict[str, Store] = field(default_factory=lambda: defaultdict[str, Store](Store))
     _trace: list[str] = field(default_factory=list[str])
     _bodies: list[Body] = field(default_factory=list[Body])
     _alive: dict[Body, None] = field(default_factory=dict[Body, None])
@@ -146,10 +151,20 @@ class Ledger(trio.abc.Instrument):
     # Bodies -----------------------------------------------------------------------------------------------------------
 
     def enter(
-        self, process: Process, path: str, znode: str, czxid: int, token: int | None, *, room: int = 1, shares: bool
+        self,
+        process: Process,
+        path: str,
+        znode: str,
+        czxid: int,
+        token: int | None,
+        *,
+        room: int = 1,
+        shares: bool,
+        weight: int = 1,
     ) -> Body:
         """A body begins."""
         body = Body(len(self._bodies) + 1, process, path, room, shares, znode, czxid, token, self.drowsy_for)
+        body.weight = weight
         self.note(f"{body} enters {path}, token {token}")
         before = self._newest(path)
         self._bodies.append(body)
@@ -166,7 +181,7 @@ class Ledger(trio.abc.Instrument):
                 self.counts["owners beside one that is stopped"] += 1
         running = [other for other in self.inside if other.path == path and other.runs]
         sharing = [other for other in running if other.shares]
-        if len(running) > 1 and (len(sharing) < len(running) or len(running) > body.room):
+        if len(running) > 1 and (len(sharing) < len(running) or sum(other.weight for other in running) > body.room):
             self.fail("E1", f"{', '.join(map(str, running))} run at once")
         if token is not None:
             tokens = [other.token for other in self._bodies[:-1] if other.path == path and other.token is not None]
@@ -195,12 +210,13 @@ class Ledger(trio.abc.Instrument):
         """The body writes to another store, with its token."""
         if body.token is None:
             return
-        if self.store.write(body.token):
+        store = self.stores[body.path]
+        if store.write(body.token):
             self.counts["writes to the store"] += 1
         elif body.over:
             self.counts["writes refused by the store"] += 1
         else:
-            self.fail("E5", f"{body} owns, and a store has refused its token {body.token} for {self.store.newest}")
+            self.fail("E5", f"{body} owns, and a store has refused its token {body.token} for {store.newest}")
 
     # The servers ------------------------------------------------------------------------------------------------------
 

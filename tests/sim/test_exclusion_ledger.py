@@ -34,14 +34,23 @@ class Play:
         self._czxid = 0
 
     def enter(
-        self, number: int, *, token: int | None = None, czxid: int | None = None, room: int = 1, shares: bool = False
+        self,
+        number: int,
+        *,
+        token: int | None = None,
+        czxid: int | None = None,
+        room: int = 1,
+        shares: bool = False,
+        weight: int = 1,
     ) -> Body:
         """A body whose znode is in the tree."""
         self._czxid += 1
         znode = f"{PATH}/z{self._czxid}"
         self.tree.nodes[znode] = self.tree.nodes["/"]
         own = self._czxid if czxid is None else czxid
-        return self.ledger.enter(self.processes[number], PATH, znode, own, token, room=room, shares=shares)
+        return self.ledger.enter(
+            self.processes[number], PATH, znode, own, token, room=room, shares=shares, weight=weight
+        )
 
     def end(self, body: Body) -> None:
         """The server has ended its ownership."""
@@ -70,6 +79,11 @@ def one_lease_too_many(play: Play) -> None:
         play.enter(number, shares=True, room=2)
 
 
+def two_who_have_several_leases_each(play: Play) -> None:
+    for number in range(2):
+        play.enter(number, shares=True, room=3, weight=2)
+
+
 def running_on(play: Play) -> None:
     play.end(play.enter(0))
 
@@ -95,7 +109,7 @@ def a_token_that_does_not_grow(play: Play) -> None:
 
 
 def an_owner_refused(play: Play) -> None:
-    play.ledger.store.write(9)
+    play.ledger.stores[PATH].write(9)
     play.ledger.wrote(play.enter(0, token=8))
 
 
@@ -103,6 +117,7 @@ BROKEN: dict[Callable[[Play], None], str] = {
     two_at_once: "E1",
     a_reader_beside_a_writer: "E1",
     one_lease_too_many: "E1",
+    two_who_have_several_leases_each: "E1",
     running_on: "E2",
     passing_a_checkpoint: "E3",
     a_late_guarded_write: "E4",
@@ -143,7 +158,7 @@ def beside_one_that_is_stopped(play: Play) -> None:
     # It was stopped in the middle of a wait, and has come out of that. The store knows better.
     play.ledger.wrote(stopped)
     play.ledger.passed(stopped, 0)
-    assert play.ledger.store.refused == 1
+    assert play.ledger.stores[PATH].refused == 1
 
 
 def readers_together(play: Play) -> None:
