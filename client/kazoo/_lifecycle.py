@@ -21,6 +21,9 @@ from .protocol.states import KazooState, KeeperState
 CLOSE_TIMEOUT = 5.0
 """Bound for closing a session in order, in seconds."""
 
+OUTAGE_TIMEOUT = 0.5
+"""Bound for closing a session in order where there is no connection when the client is stopped, in seconds."""
+
 ABORT_TIMEOUT = 5.0
 """Bound for a loop that is ended by force, in seconds, behind `CLOSE_TIMEOUT`."""
 
@@ -33,13 +36,14 @@ class Lifecycle:
 
     Args:
         handler: on whose worker listeners run, behind the watch callbacks that came before.
-        logger: told of listeners that raise.
+        logger: told of changes of the state, and of listeners that raise.
 
     Attributes:
         live: set while connected.
         settled: set while it is known whether a start succeeds: connected, or never again.
         stopped: set before a start and behind a stop.
         expects_loss: the session was ended on purpose; SUSPENDED is not told on the way to LOST.
+        gave_up: no connection is looked for any more, and the loop ends.
         state_listeners: called with a `KazooState` at each change.
         watchers: the same for recipes: called in the loop, where they must not block.
         close_timeout: bound for closing the session in order, in seconds; read at each start and stop.
@@ -51,6 +55,7 @@ class Lifecycle:
         self.stopped = threading.Event()
         self.stopped.set()
         self.expects_loss = False
+        self.gave_up = False
         self.state_listeners: set[Listener] = set()
         self.watchers: set[Listener] = set()
         self.close_timeout = CLOSE_TIMEOUT
@@ -60,6 +65,11 @@ class Lifecycle:
         self._logger = logger
         self._lock = threading.RLock()
         self._told = KazooState.LOST
+        self._ending: Loop | None = None
+
+    @property
+    def _stop_timeout(self) -> float:
+        return 2 * self.close_timeout + ABORT_TIMEOUT
 
     @property
     def running(self) -> bool:
@@ -83,12 +93,15 @@ class Lifecycle:
         with self._lock:
             if self.loop is not None:
                 self.loop.check_process()
-                if not self.loop.ended.is_set() and not (self.native is not None and self.native.is_over):
+                if not (self.gave_up or self.loop.ended.is_set() or (self.native is not None and self.native.is_over)):
                     return self.live
                 self.stop()
+            if self._ending is not None:
+                # Its last state is told before the first one of its successor.
+                self._ending.join(self._stop_timeout)
             self.settled.clear()
             self.stopped.clear()
-            self.expects_loss = False
+            self.expects_loss = self.gave_up = False
             self._handler.start()
             loop = Loop(self._handler)
             begun = threading.Event()
@@ -120,6 +133,19 @@ class Lifecycle:
         loop.serve(native)
         loop.spawn(self._settle, native)
 
+    def give_up(self, reason: str) -> None:
+        """Has the session count as lost, in the loop, which ends next."""
+        assert self.native is not None
+        self.gave_up = True  # before a listener is told, which may start the client again
+        runner = core_of(self.native).runner
+        runner.apply(runner.session.give_up(reason))
+
+    def _end_session(self) -> None:
+        """In the loop. A close that waits for a server ends, where there still is none; the servers end the session."""
+        if self.native is not None and not self.live.is_set():
+            runner = core_of(self.native).runner
+            runner.apply(runner.session.end())
+
     async def _settle(self, native: ZooKeeper) -> None:
         """A client that is refused at once never changes its state: LOST it was, and LOST it is."""
         await core_of(native).runner.settled.wait()
@@ -145,11 +171,22 @@ class Lifecycle:
         self.expects_loss = False
         if state != self._told:
             self._told = state
+            self._log(state)
             for watcher in list(self.watchers):
                 watcher(state)
             # Those of now: one that is added later was not there when the state changed.
             told = list(self.state_listeners)
             self._handler.callback_queue.put(lambda: self._call_listeners(told, state))
+
+    def _log(self, state: str) -> None:
+        if state == KazooState.CONNECTED:
+            self._logger.info("connected, state %s", self.keeper_state)
+        elif state == KazooState.SUSPENDED:
+            self._logger.warning("connection lost: %s", self.last_error)
+        elif self.running:
+            self._logger.warning("session lost")
+        else:
+            self._logger.info("session closed")
 
     def _call_listeners(self, told: list[Listener], state: str) -> None:
         for listener in told:
@@ -179,17 +216,25 @@ class Lifecycle:
         May be called from a callback, a listener, and twice.
         """
         with self._lock:
-            loop, self.loop = self.loop, None
-        if loop is None:
-            return
-        loop.check_process()
+            loop = self.loop
+            if loop is None:
+                return
+            loop.check_process()
+            self.loop, self._ending = None, loop
         loop.stop()
+        if not self.live.is_set() and not loop.join(OUTAGE_TIMEOUT):
+            loop.post(self._end_session)
         if not loop.join(2 * self.close_timeout):
             loop.abort()
             loop.join(ABORT_TIMEOUT)
-        self.live.clear()
-        self.stopped.set()
-        self._handler.stop()
+        with self._lock:
+            if self.running:
+                return  # a callback has started it again meanwhile, and the workers are its
+            self._ending = None
+            self.live.clear()
+            self.stopped.set()
+            workers = self._handler.close()
+        self._handler.join(workers)
 
     def running_loop(self) -> Loop:
         """The loop.

@@ -429,6 +429,9 @@ class Loop:
         """Awaits `function(*args, **kwargs)` in the loop; the result tells its outcome.
 
         A thread that is interrupted while it waits for the result cancels it.
+
+        Raises:
+            ForkedError: called in another process.
         """
         result = AsyncResult(self._handler)
         self.spawn_for(result, functools.partial(function, *args, **kwargs))
@@ -436,6 +439,7 @@ class Loop:
 
     def spawn_for(self, result: AsyncResult, function: Callable[[], Awaitable[Any]]) -> None:
         """As `spawn`; the result is the caller's."""
+        self.check_process()
         task = _Task(self, function, result)
         result.abandon = lambda: self.post(task.scope.cancel)
         self.post(task)

@@ -24,6 +24,7 @@ from ._arguments import AclArgument, bad_arguments, check_acls, check_bool, znod
 from ._lending import LendingTransport
 from ._lifecycle import Lifecycle
 from ._options import make_retry, take_auth, take_old_arguments
+from ._patience import Patience
 from ._private import PrivateAttributes
 from ._recipes import RecipeFactories
 from ._reexports import *  # noqa: F403  programs import these names from here
@@ -73,7 +74,8 @@ class KazooClient(RecipeFactories, PrivateAttributes):
             "password", or "GSSAPI", with "service" and "principal" if need be.
         read_only: also take a server without a quorum.
         randomize_hosts: try servers in random order.
-        connection_retry: its `deadline`, or `max_tries`, bounds how long a connection is looked for.
+        connection_retry: its `max_tries`, in rounds over all servers, and its `deadline` bound how long a connection is
+            looked for; then the client is LOST, calls raise `ConnectionClosedError`, and `start` begins anew.
         command_retry: policy of `retry`.
         logger: in place of this module's own.
         keyfile, keyfile_password, certfile, ca, use_ssl, verify_certs, check_hostname: TLS.
@@ -150,7 +152,8 @@ class KazooClient(RecipeFactories, PrivateAttributes):
         """Connects. A client that is connecting already is only waited for.
 
         Raises:
-            KazooTimeoutError: no session within `timeout` seconds; the client is stopped again.
+            KazooTimeoutError: no session within `timeout` seconds, or within what `connection_retry` allows; the client
+                is stopped again.
             AuthFailedError: a server refused the credentials.
         """
         was_running = self.lifecycle.running
@@ -163,11 +166,11 @@ class KazooClient(RecipeFactories, PrivateAttributes):
             raise
         if not self.connected:
             try:
-                self.lifecycle.check_usable()
+                if not self.lifecycle.gave_up:
+                    self.lifecycle.check_usable()
             finally:
                 reason = self.lifecycle.last_error
                 self.stop()
-                self.close()
             raise self.handler.timeout_exception("Connection time-out") from reason
         if self.chroot and not self.exists("/"):
             warnings.warn("No chroot path exists, the chroot path should be created before normal use.", stacklevel=2)
@@ -193,7 +196,6 @@ class KazooClient(RecipeFactories, PrivateAttributes):
             client_id=resume,
             connect_timeout=None,
             close_timeout=self.lifecycle.close_timeout,
-            give_up_after=self._conn_retry.deadline,
             read_only=self.read_only,
             auth=sorted(self.auth_data),
             sasl=mechanism_of(self.sasl_options),
@@ -203,7 +205,10 @@ class KazooClient(RecipeFactories, PrivateAttributes):
         ) as zk:
             opened(zk)
             self._connection.opened()
-            await stop.wait()
+            enough = await Patience(self._conn_retry, lambda: len(self.hosts)).wait(zk, stop)
+            if enough is not None:
+                self.logger.warning("the client gives up, as its connection_retry says: %s", enough)
+                self.lifecycle.give_up(enough)
 
     def stop(self) -> None:
         """Closes the session and ends the client's threads, within a bound. May be called from a callback."""
@@ -401,7 +406,10 @@ class KazooClient(RecipeFactories, PrivateAttributes):
 
     def set_acls_async(self, path: str, acls: Iterable[ACL], version: int = -1) -> AsyncResult:
         """As `set_acls`, without waiting."""
-        path, acls = znode_path(path), check_acls("acls", acls)
+        path = znode_path(path)
+        if acls is None:
+            raise TypeError("acls must be a list or tuple of ACL, not None")
+        acls = check_acls("acls", acls)
         if not acls:
             return self._refused(InvalidACLError("the ACL is empty", path=path))
         return self._send(lambda requests: requests.set_acls(path, acls, version))

@@ -33,58 +33,90 @@ STOP_TIMEOUT = 5.0
 """Bound for a callback that runs while its handler is stopped, in seconds; it goes on by itself behind that."""
 
 
+class _End:
+    """Stands in a queue behind the last call before a `close`."""
+
+
 class CallQueue:
-    """Calls that one daemon thread makes, in order. The thread lives from the first call to `stop`."""
+    """Calls that one daemon thread makes, in order. The thread lives from the first call to `close`.
+
+    One that is still in a call when the queue is started again goes on with it: two never work at once.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._calls: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
-        self._thread: threading.Thread | None = None
+        self._calls: queue.SimpleQueue[Callable[[], Any] | _End] = queue.SimpleQueue()
+        self._worker: threading.Thread | None = None
         self._lock = threading.Lock()
         self._open = False
+        self._end: _End | None = None
 
     def start(self) -> None:
         """Takes calls from now on, also those that were put before."""
         with self._lock:
             self._open = True
+            self._end = None
             if not self._calls.empty():
                 self._launch()
 
     def put(self, call: Callable[[], Any]) -> None:
         """Has `call()` made in its turn."""
         self._calls.put(call)
-        if self._thread is None and self._open:
+        if self._worker is None and self._open:
             with self._lock:
-                if self._thread is None and self._open:
+                if self._open:
                     self._launch()
 
     def _launch(self) -> None:
-        self._thread = threading.Thread(target=self._run, args=(self._calls,), name=self._name, daemon=True)
-        self._thread.start()
+        if self._worker is None:
+            self._worker = threading.Thread(target=self._run, args=(self._calls,), name=self._name, daemon=True)
+            self._worker.start()
 
-    @staticmethod
-    def _run(calls: queue.SimpleQueue[Callable[[], Any] | None]) -> None:
-        while (call := calls.get()) is not None:
+    def _run(self, calls: queue.SimpleQueue[Callable[[], Any] | _End]) -> None:
+        while True:
+            call = calls.get()
+            if isinstance(call, _End):
+                if self._is_over(call):
+                    return
+                continue
             try:
                 call()
-            except Exception:  # the boundary: the callback is the program's, the thread serves them all
+            except BaseException:  # the boundary: the callback is the program's, also its `sys.exit`; others wait
                 log.exception("a callback raised")
 
-    def stop(self, timeout: float) -> None:
-        """Lets the calls that were put be made, for at most `timeout` seconds; callable from one of them."""
+    def _is_over(self, end: _End) -> bool:
+        """Whether the calling worker has come to its end, and not just by one that a later start has made void."""
         with self._lock:
-            thread, self._thread = self._thread, None
+            if self._worker is not threading.current_thread():
+                return True
+            if end is self._end:
+                self._worker = None
+            return end is self._end
+
+    def close(self) -> threading.Thread | None:
+        """Has the worker end behind the calls that were put. Does not wait; returns the worker, if there is one."""
+        with self._lock:
             self._open = False
-        if thread is None:
+            if self._worker is not None:
+                self._end = _End()
+                self._calls.put(self._end)
+            return self._worker
+
+    def join(self, worker: threading.Thread | None, timeout: float) -> None:
+        """Waits for the end of the worker that `close` has returned, for at most `timeout` seconds.
+
+        Does not wait in a call that the worker makes: it ends when that has returned.
+        """
+        if worker is None or worker is threading.current_thread():
             return
-        self._calls.put(None)
-        # Its own thread cannot wait for itself: it ends when this call has returned.
-        if thread is not threading.current_thread():
-            thread.join(timeout)
-            if thread.is_alive():
-                log.warning("%s still runs a callback %g s after it was told to stop", self._name, timeout)
-                # What it has not come to is for its successor, not for two threads at once.
-                self._calls = queue.SimpleQueue()
+        worker.join(timeout)
+        with self._lock:
+            if self._open or not worker.is_alive() or worker is not self._worker:
+                return
+            # What it has not come to it makes later, beside its successor.
+            self._worker = None
+            self._calls = queue.SimpleQueue()
+        log.warning("%s still runs a callback %g s after it was told to stop", self._name, timeout)
 
     def empty(self) -> bool:
         """Whether no call waits."""
@@ -133,13 +165,21 @@ class SequentialThreadingHandler:
 
     def stop(self) -> None:
         """Stops the workers once they have made the calls that wait, within a bound. May be called from a callback."""
+        self.join(self.close())
+
+    def close(self) -> list[threading.Thread | None]:
+        """The first half of `stop`, which does not wait. A `start` may follow at once."""
         with self._lock:
             if not self._running:
-                return
+                return []
             self._running = False
+            return [self.callback_queue.close(), self.completion_queue.close()]
+
+    def join(self, workers: list[threading.Thread | None]) -> None:
+        """The second half of `stop`: waits for what `close` has returned, within a bound."""
         ends = time.monotonic() + STOP_TIMEOUT
-        for calls in (self.callback_queue, self.completion_queue):
-            calls.stop(max(0.0, ends - time.monotonic()))
+        for calls, worker in zip((self.callback_queue, self.completion_queue), workers, strict=False):
+            calls.join(worker, max(0.0, ends - time.monotonic()))
 
     def select(self, *args: Any, **kwargs: Any) -> tuple[list[Any], list[Any], list[Any]]:
         """See `selector_select`."""

@@ -5,6 +5,7 @@ Decides who is told of an outcome, and on which thread. Does not know where outc
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import select
 import selectors
@@ -114,7 +115,7 @@ class AsyncResult:
             self._interrupted()
             raise
         finally:
-            if waiter in self._waiters:
+            with contextlib.suppress(ValueError):  # the outcome has just come, and taken it off
                 self._waiters.remove(waiter)
         return self.ready()
 
@@ -162,14 +163,20 @@ class AsyncResult:
         kazoo calls all earlier callbacks again when one is added to a finished result; here each is called once.
         """
         self._callbacks.append(callback)
-        if self._done and callback in self._callbacks:
-            self._callbacks.remove(callback)
+        # Whoever takes it off the list calls it.
+        if self._done and self._take_off(callback):
             self._tell(callback)
 
     def unlink(self, callback: Callable[[AsyncResult], Any]) -> None:
         """Takes a callback back that was not called yet."""
-        if callback in self._callbacks:
+        self._take_off(callback)
+
+    def _take_off(self, callback: Callable[[AsyncResult], Any]) -> bool:
+        try:
             self._callbacks.remove(callback)
+        except ValueError:
+            return False
+        return True
 
 
 def capture_exceptions(async_result: AsyncResult) -> Callable[[Callable[..., T]], Callable[..., T | None]]:

@@ -107,6 +107,16 @@ class ConnectionHandler:
         return present.socket if isinstance(present, SocketConnection) else None
 
     @property
+    def _xid(self) -> int | None:
+        """The number of the newest request, `None` when the client is not started. kazoo's count begins with each
+        connection, this one with each start.
+        """
+        try:
+            return self._core().session._xid  # pyright: ignore[reportPrivateUsage]
+        except ConnectionClosedError:
+            return None
+
+    @property
     def _connect(self) -> Connect:
         """`_connect(host, hostip, port)`, from kazoo's point of view; it tells the timeouts of the present connection.
 

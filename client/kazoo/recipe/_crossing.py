@@ -93,6 +93,7 @@ class Crossing(Generic[NativeT]):
         """
         present, loop = self.present, self._client.lifecycle.loop
         if present is not None and loop is not None:
+            loop.check_process()
             loop.post(lambda: step(present))
 
     def look(self, question: Callable[[NativeT], T], otherwise: T) -> T:

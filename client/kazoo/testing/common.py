@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import logging
 import re
+import tempfile
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 from terzetto.testcluster import BlockingEnsemble, start_ensemble
 
 from ..exceptions import ConfigurationError
+from ._certificates import Certificates
 
 LOG_LINES = 100
 """How many of the last lines of the servers' log are kept."""
@@ -81,8 +84,16 @@ class ManagedZooKeeper:
 
     @property
     def secure_address(self) -> str:
-        """Raises `ConfigurationError`: this cluster has no port for TLS."""
-        raise ConfigurationError("the embedded ensemble of kazoo.testing has no port for TLS")
+        """Where it speaks TLS, which is where it speaks without, too.
+
+        Raises:
+            ConfigurationError: the cluster speaks none, see `ZookeeperCluster.get_ssl_client_configuration`.
+        """
+        if not self._cluster.speaks_tls:
+            raise ConfigurationError(
+                "this cluster was started without TLS: call get_ssl_client_configuration() before, or reset() behind it"
+            )
+        return self.address
 
     @property
     def client_port(self) -> int:
@@ -91,7 +102,7 @@ class ManagedZooKeeper:
 
     @property
     def secure_client_port(self) -> int:
-        """Raises `ConfigurationError`: this cluster has no port for TLS."""
+        """The port of `secure_address`. Raises as that does."""
         return int(self.secure_address.rpartition(":")[2])
 
     @property
@@ -161,6 +172,8 @@ class ZookeeperCluster:
             raise ConfigurationError(
                 'jaas_config has no user_NAME="PASSWORD"; other logins than DIGEST-MD5\'s are not set up'
             )
+        self._certificates: Certificates | None = None
+        self._speaks_tls = False
         self._lines = _Lines()
         self._stack = ExitStack()
         self._ensemble: BlockingEnsemble | None = None
@@ -182,6 +195,24 @@ class ZookeeperCluster:
         """Between `start` and `stop`."""
         return self._ensemble is not None
 
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether it was started so that its servers speak TLS."""
+        return self.running and self._speaks_tls
+
+    def get_ssl_client_configuration(self) -> dict[str, bytes]:
+        """What a client needs for TLS: "client_key", "client_cert" and "ca_cert", each PEM, to be written into files.
+
+        Servers speak TLS from the next `start` or `reset` of the cluster on. kazoo's always do; here the certificates
+        cost time that a cluster without them does not take.
+
+        Raises:
+            ConfigurationError: the package trustme is missing.
+        """
+        if self._certificates is None:
+            self._certificates = Certificates()
+        return dict(self._certificates.for_clients)
+
     def __iter__(self) -> Iterator[ManagedZooKeeper]:
         return iter(self._servers)
 
@@ -197,8 +228,13 @@ class ZookeeperCluster:
             logger = logging.getLogger("terzetto.testcluster")
             logger.addHandler(self._lines)
             self._stack.callback(logger.removeHandler, self._lines)
+            settings = self._settings
+            self._speaks_tls = self._certificates is not None
+            if self._certificates is not None:
+                folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="terzetto-kazoo-"))
+                settings = {**settings, **self._certificates.settings(Path(folder))}
             self._ensemble = self._stack.enter_context(
-                start_ensemble(self._voters, observers=self._observers, sasl_users=self._users, settings=self._settings)
+                start_ensemble(self._voters, observers=self._observers, sasl_users=self._users, settings=settings)
             )
             self._servers = [ManagedZooKeeper(self, sid) for sid in self._ensemble.sids]
         for server in self._servers:

@@ -76,7 +76,7 @@ class KazooTestHarness(unittest.TestCase):
 
     @property
     def secure_servers(self) -> str:
-        """The same for TLS. Raises `ConfigurationError`: there are none."""
+        """The same for TLS. Raises `ConfigurationError`: the cluster was started without."""
         return ",".join(server.secure_address for server in self.cluster)
 
     def log(self, level: int, msg: str, *args: Any, **kwargs: Any) -> None:
@@ -98,11 +98,17 @@ class KazooTestHarness(unittest.TestCase):
         """Starts what of the cluster does not run, and a client.
 
         Args:
-            client_options: `KazooClient`'s arguments.
+            client_options: `KazooClient`'s arguments. With `use_ssl` the servers speak TLS, and a cluster that was
+                started without is made anew.
         """
+        use_ssl = bool(client_options.get("use_ssl"))
+        if use_ssl:
+            self.cluster.get_ssl_client_configuration()
+            if self.cluster.running and not self.cluster.speaks_tls:
+                self.cluster.terminate()
         if not self.cluster.running or not all(server.running for server in self.cluster):
             self.cluster.start()
-        self.hosts = f"{self.servers}/kazootests{uuid.uuid4().hex}"
+        self.hosts = f"{self.secure_servers if use_ssl else self.servers}/kazootests{uuid.uuid4().hex}"
         with KazooClient(self.servers) as outside:
             outside.ensure_path("/" + self.hosts.partition("/")[2])
         self.client = self._get_client(**client_options)

@@ -1,9 +1,11 @@
 """The blocking client: every method, blocking and not, on an embedded server; kazoo's class is the reference."""
 
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import inspect
 import os
+import signal
 import threading
 import warnings
 from collections.abc import Callable
@@ -183,6 +185,7 @@ WRONG: list[Callable[[Any], object]] = [
     lambda c: c.create_async("/x", ephemeral=1),
     lambda c: c.set_async("/x", "text"),
     lambda c: c.set_async("/x", b"", version=None),
+    lambda c: c.set_acls_async("/x", None),
     lambda c: c.set_acls_async("/x", OPEN_ACL_UNSAFE[0]),
     lambda c: c.delete_async("/x", version="1"),
     lambda c: c.delete("/x", recursive=1),
@@ -384,7 +387,7 @@ def test_a_start_while_it_runs_changes_nothing(client: KazooClient) -> None:
 def test_a_start_that_finds_no_server_is_bounded(ensemble: BlockingEnsemble) -> None:
     client = KazooClient("127.0.0.1:1")
     with pytest.raises(KazooTimeoutError) as caught:
-        client.start(timeout=0.2)
+        client.start(timeout=1.0)
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
     # Stopped, and startable again.
     client.close()
@@ -436,20 +439,46 @@ def test_a_client_has_three_threads_at_most(connect: Connect) -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_use_in_a_forked_child_says_so(client: KazooClient) -> None:
+    lock = client.Lock("/forked")
+    assert lock.acquire()
+    calls: list[Callable[[], object]] = [
+        lambda: client.get("/"),
+        lambda: client.get_async("/"),
+        lambda: client.ensure_path("/"),
+        lambda: client._queue,
+        lambda: list(client._data_watchers),
+        lambda: lock.is_acquired,
+        lock.cancel,
+        lock.release,
+        lambda: client.DataWatch("/", print),
+        client.start,
+        client.stop,
+        client.stop,
+        client.start,
+    ]
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
+        signal.alarm(20)
         try:
-            client.get("/")
-        except ForkedError as error:
-            os.write(write, str(error).encode())
+            for call in calls:
+                try:
+                    call()
+                except ForkedError as error:
+                    os.write(write, f"{error}\n".encode())
+                else:
+                    os.write(write, b"no error\n")
         finally:
             os._exit(0)
     os.close(write)
     with os.fdopen(read) as answer:
-        assert "cannot be used in its child" in answer.read()
-    os.waitpid(child, 0)
+        said = answer.read().splitlines()
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(said) == len(calls)
+    for line in said:
+        assert "cannot be used in its child" in line
     assert client.get("/") is not None
+    assert lock.is_acquired
 
 
 # Arguments ------------------------------------------------------------------------------------------------------------

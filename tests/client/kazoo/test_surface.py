@@ -38,8 +38,7 @@ DIFFERENCES: dict[str, str] = {
     "kazoo.handlers.eventlet": _GREEN,
     "kazoo.testing.common.ManagedZooKeeper.__init__": _NO_JAVA,
     "kazoo.testing.common.ServerInfo": _NO_JAVA,
-    "kazoo.testing.common.ZookeeperCluster.perform_ssl_certs_generation": "the cluster has no port for TLS",
-    "kazoo.testing.common.ZookeeperCluster.get_ssl_client_configuration": "the cluster has no port for TLS",
+    "kazoo.testing.common.ZookeeperCluster.perform_ssl_certs_generation": "they are made when they are asked for",
     "kazoo.testing.common.debug": "a debugger on SIGUSR1 is no business of a library",
     "kazoo.testing.common.listen": "a debugger on SIGUSR1 is no business of a library",
     "kazoo.testing.common.to_java_compatible_path": _NO_JAVA,
@@ -73,7 +72,7 @@ DIFFERENCES: dict[str, str] = {
 TOUCHED = {
     "KazooClient": """_session_id _session_passwd _session_timeout _retry _conn_retry _queue _pending _live _stopped
         _state _data_watchers _child_watchers _call _connection""",
-    "ConnectionHandler": "_socket _connect",
+    "ConnectionHandler": "_socket _connect _xid",
     "Lock": "_get_predecessor _NODE_NAME _EXCLUDE_NAMES",
     "ChildrenWatch": "_stopped",
     "DataWatch": "_stopped",

@@ -44,10 +44,11 @@ BOUND = 10.0
 
 
 class Seen:
-    """What a callback was called with; `wait` for the next."""
+    """What a callback was called with; `wait` for the next, one by one."""
 
     def __init__(self) -> None:
         self.all: list[Any] = []
+        self._waited = 0
         self._more = threading.Semaphore(0)
 
     def __call__(self, item: Any) -> None:
@@ -56,7 +57,8 @@ class Seen:
 
     def wait(self) -> Any:
         assert self._more.acquire(timeout=BOUND)
-        return self.all[-1]
+        self._waited += 1
+        return self.all[self._waited - 1]
 
 
 def in_time(function: Any, *args: Any, bound: float = BOUND) -> Any:
@@ -165,7 +167,7 @@ def test_the_timeout_of_a_lock_is_for_all_of_the_wait(client: KazooClient, conne
     def step_aside() -> None:
         # Each release wakes the one who waits; none of them is a reason to begin to count anew.
         for owner in owners:
-            if patient.wait(0.2):
+            if patient.wait(0.6):
                 return
             owner.release()
 
@@ -173,8 +175,8 @@ def test_the_timeout_of_a_lock_is_for_all_of_the_wait(client: KazooClient, conne
     began = time.monotonic()
     helper.start()
     with pytest.raises(LockTimeout):
-        client.Lock("/queue").acquire(timeout=0.5)
-    assert time.monotonic() - began < 0.8
+        client.Lock("/queue").acquire(timeout=1.5)
+    assert time.monotonic() - began < 1.2 + 1.5
     patient.set()
     helper.join(BOUND)
     for owner, thread in zip(owners, [helper, *queue], strict=True):
@@ -197,7 +199,7 @@ def test_threads_that_share_a_lock_do_not_wait_longer_than_it_is_held(client: Ka
     with pytest.raises(KazooTimeoutError):
         result.get(timeout=0.3)
     assert lock.release()
-    assert result.get(timeout=1.0) is True
+    assert result.get(timeout=BOUND / 2) is True
     assert lock.release()
 
 
@@ -333,6 +335,8 @@ def test_a_client_of_a_server_without_quorum_finds_one_that_has_it() -> None:
         client.start()
         try:
             client.create("/kept", b"1")
+            with KazooClient(ensemble.hosts.partition(",")[0]) as first:
+                first.sync("/kept")  # the two others may have acknowledged it by themselves
             for sid in (2, 3):
                 ensemble.stop(sid)
             deadline = time.monotonic() + BOUND
@@ -473,10 +477,10 @@ def test_a_callback_that_is_linked_late_calls_no_other_again(client: KazooClient
 def test_a_server_that_never_answers_is_left_alone_by_stop() -> None:
     silent = socket.create_server(("127.0.0.1", 0))
     try:
-        client = KazooClient(f"127.0.0.1:{silent.getsockname()[1]}", timeout=4)
+        client = KazooClient(f"127.0.0.1:{silent.getsockname()[1]}", timeout=30)
         began = time.monotonic()
         with pytest.raises(client.handler.timeout_exception):
             in_time(client.start, 0.5)
-        assert time.monotonic() - began < 3.0
+        assert time.monotonic() - began < BOUND
     finally:
         silent.close()

@@ -52,6 +52,75 @@ def test_a_callback_that_raises_is_logged_and_not_the_last(caplog: pytest.LogCap
     assert "ZeroDivisionError" in caplog.text
 
 
+def test_a_callback_that_exits_is_not_the_last(caplog: pytest.LogCaptureFixture) -> None:
+    handler = SequentialThreadingHandler()
+    handler.start()
+    done = threading.Event()
+
+    def exit_here() -> None:
+        raise SystemExit(1)
+
+    with caplog.at_level(logging.ERROR, "terzetto.client.kazoo.handlers.threading"):
+        handler.dispatch(exit_here)
+        handler.dispatch(done.set)
+        assert done.wait(BOUND)
+    handler.stop()
+    assert "SystemExit" in caplog.text
+
+
+def test_a_callback_may_stop_and_start_and_no_other_runs_beside_it() -> None:
+    handler = SequentialThreadingHandler()
+    handler.start()
+    seen: list[str] = []
+    began, queued, done = threading.Event(), threading.Event(), threading.Event()
+
+    def restart() -> None:
+        began.set()
+        queued.wait(BOUND)
+        for _ in range(2):
+            handler.stop()
+            handler.start()
+        handler.dispatch(seen.append, ("put by the callback",))
+        handler.dispatch(done.set)
+        # Time for another worker, if there were one.
+        done.wait(0.05)
+        seen.append("the end of the callback")
+
+    handler.dispatch(restart)
+    assert began.wait(BOUND)
+    handler.dispatch(seen.append, ("put meanwhile",))
+    queued.set()
+    assert done.wait(BOUND)
+    assert seen == ["the end of the callback", "put meanwhile", "put by the callback"]
+    handler.dispatch(seen.append, ("put later",))
+    handler.stop()
+    assert seen[-1] == "put later"
+    workers = [thread.name for thread in threading.enumerate() if thread.name == "terzetto-kazoo-callbacks"]
+    assert workers == []
+
+
+def test_a_worker_that_was_given_up_ends_when_its_callback_returns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handlers, "STOP_TIMEOUT", 0.05)
+    handler = SequentialThreadingHandler()
+    handler.start()
+    gate, stuck = threading.Event(), threading.Event()
+    workers: list[threading.Thread] = []
+
+    def hang() -> None:
+        workers.append(threading.current_thread())
+        stuck.set()
+        gate.wait(BOUND)
+
+    handler.dispatch(hang)
+    assert stuck.wait(BOUND)
+    handler.stop()
+    handler.start()
+    gate.set()
+    workers[0].join(BOUND)
+    assert not workers[0].is_alive()
+    handler.stop()
+
+
 def test_calls_that_wait_are_made_before_the_end() -> None:
     handler = SequentialThreadingHandler()
     handler.start()

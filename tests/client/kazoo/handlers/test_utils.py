@@ -1,13 +1,16 @@
 """Results that another thread completes."""
 
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import contextlib
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -117,6 +120,59 @@ def test_callbacks_are_called_once_each_here_without_a_worker() -> None:
     # kazoo would call the first one again here.
     result.rawlink(second)
     assert calls == [("first", 3), ("second", 3)]
+
+
+def _at_line(function: Any, number: int, do: Callable[[], object]) -> Iterator[None]:
+    """In its block, `do()` runs before the line of this number that is executed of a method."""
+    lines = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal lines
+        if frame.f_code is not function.__code__:
+            return None
+        if event == "line":
+            lines += 1
+            if lines == number:
+                do()
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
+
+at_line = contextlib.contextmanager(_at_line)
+
+
+@pytest.mark.parametrize("number", range(1, 20))
+def test_the_outcome_may_come_between_any_two_lines_of_a_wait(number: int) -> None:
+    result, came = AsyncResult(), threading.Event()
+
+    def come() -> None:
+        result.set(5)
+        came.set()
+
+    with at_line(AsyncResult.wait, number, come):
+        try:
+            assert result.get(timeout=0) == 5
+        except KazooTimeoutError:
+            pass
+    assert came.is_set() or not result.ready()
+    assert result._waiters == [] or came.is_set()
+
+
+@pytest.mark.parametrize("number", range(1, 12))
+def test_the_outcome_may_come_between_any_two_lines_of_a_link(number: int) -> None:
+    result = AsyncResult()
+    called: list[AsyncResult] = []
+    with at_line(AsyncResult.rawlink, number, result.set):
+        result.rawlink(called.append)
+    if not result.ready():
+        result.set()
+    assert called == [result]
 
 
 def test_callbacks_run_on_the_worker_of_a_running_handler() -> None:

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from terzetto.client.kazoo.client import KazooClient
-from terzetto.client.kazoo.exceptions import NoAuthError
+from terzetto.client.kazoo.exceptions import ConfigurationError, NoAuthError
+from terzetto.client.kazoo.protocol.connection import ConnectionHandler
 from terzetto.client.kazoo.security import make_acl
 from terzetto.client.kazoo.testing import KazooTestCase, KazooTestHarness
 from terzetto.client.kazoo.testing.harness import get_global_cluster
@@ -41,6 +42,28 @@ class Cases:
             stranger.start()
             with pytest.raises(NoAuthError):
                 stranger.get("/mine")
+
+    class Secure(KazooTestCase):
+        """As a project writes it whose clients speak TLS: the files are there before the client is made."""
+
+        folder: Path
+
+        def setUp(self) -> None:
+            files: dict[str, str] = {}
+            pems = self.cluster.get_ssl_client_configuration()
+            for argument, name in (("keyfile", "client_key"), ("certfile", "client_cert"), ("ca", "ca_cert")):
+                (self.folder / name).write_bytes(pems[name])
+                files[argument] = str(self.folder / name)
+            self.setup_zookeeper(use_ssl=True, **files)
+
+        def test_its_client(self) -> None:
+            assert isinstance(self.client._connection, ConnectionHandler)
+            assert self.client._connection._socket is None
+            self.client.create("/secret", b"1")
+            self.lose_connection(threading.Event)
+            plain = KazooClient(self.servers)
+            with plain:
+                assert plain.get(f"{self.client.chroot}/secret")[0] == b"1"
 
     class Program(KazooTestCase):
         """As a project on kazoo would write it."""
@@ -114,6 +137,18 @@ def test_cases_run_and_leave_nothing() -> None:
 def test_a_harness_makes_a_client_when_it_is_told() -> None:
     result = run(Cases.Harness("test_its_client"))
     assert (result.testsRun, result.errors, result.failures) == (1, [], [])
+
+
+def test_a_case_speaks_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Cases.Secure.folder = tmp_path
+    cluster = get_global_cluster()
+    monkeypatch.setattr(cluster, "_certificates", None)
+    cluster.start()
+    with pytest.raises(ConfigurationError, match="without TLS"):
+        _ = KazooTestHarness().secure_servers
+    result = run(Cases.Secure("test_its_client"))
+    assert (result.testsRun, result.errors, result.failures) == (1, [], [])
+    assert KazooTestHarness().secure_servers == KazooTestHarness().servers
 
 
 def test_a_case_that_fails_ends_its_clients_too() -> None:
