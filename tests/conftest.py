@@ -11,10 +11,10 @@ from collections.abc import Generator
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# How long one example takes depends on what else the machine does; how many there are does not.
-settings.register_profile("terzetto", deadline=None)
+# How long an example takes, and the making of one, depends on what else the machine does; how many there are does not.
+settings.register_profile("terzetto", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("terzetto")
 
 _BARE_NAMES = ("client", "recipes", "testcluster")

@@ -14,7 +14,7 @@ from types import TracebackType
 _HEADER = struct.Struct(">iqi")
 _CONNECT = struct.Struct(">iqiqi")
 PING = struct.pack(">iii", 8, -2, 11)
-TIMEOUT = 10.0
+TIMEOUT = 30.0
 
 
 class Closed(Exception):

@@ -96,7 +96,7 @@ class Owned:
 
 
 @asynccontextmanager
-async def owner(hosts: str, session_timeout: float = 4.0) -> AsyncIterator[tuple[ZooKeeper, Owned]]:
+async def owner(hosts: str, session_timeout: float = 15.0) -> AsyncIterator[tuple[ZooKeeper, Owned]]:
     async with open_zookeeper(hosts, session_timeout=session_timeout) as zk:
         owned = Owned(zk)
         await owned.take()
@@ -112,6 +112,13 @@ async def retried(call: Callable[[], object]) -> None:
                 return
             except ConnectionLoss:
                 continue
+
+
+async def end_session(hosts: str, client_id: tuple[int, bytes] | None) -> None:
+    """Closes somebody else's session: to him it has expired, on a machine of any speed."""
+    assert client_id is not None
+    async with open_zookeeper(hosts, client_id=client_id) as thief:
+        assert thief.session_id == client_id[0]
 
 
 async def test_the_servers_of_an_ensemble_die_one_by_one(own_ensemble: OwnEnsemble) -> None:
@@ -151,7 +158,7 @@ async def test_give_up_after_bounds_an_outage(own_zookeeper: OwnZooKeeper) -> No
     async with open_zookeeper(server.hosts, give_up_after=0.5, close_timeout=0.5) as zk:
         await in_thread(server.kill)
         await wait_for_state(zk, "SUSPENDED")
-        with trio.fail_after(5), pytest.raises(SessionExpiredError, match="give_up_after") as caught:
+        with trio.fail_after(BOUND), pytest.raises(SessionExpiredError, match="give_up_after") as caught:
             await zk.exists("/")
         assert not caught.value.outcome_unknown
         assert zk.state == "LOST"
@@ -159,10 +166,10 @@ async def test_give_up_after_bounds_an_outage(own_zookeeper: OwnZooKeeper) -> No
 
 async def test_a_server_that_stops(own_ensemble: OwnEnsemble) -> None:
     ensemble = own_ensemble(3)
-    async with owner(ensemble.hosts, session_timeout=6.0) as (zk, owned):
+    async with owner(ensemble.hosts, session_timeout=12.0) as (zk, owned):
         server = server_of(ensemble, zk)
         await in_thread(server.pause)
-        # Silence for two thirds of the timeout makes the client move; the session goes on elsewhere.
+        # Silence for two thirds of the timeout makes the client move; a third is left to it for that.
         await retried(lambda: zk.sync("/", strict=True))
         assert server_of(ensemble, zk) is not server
         await retried(owned.check)
@@ -175,7 +182,7 @@ async def test_a_client_that_stops_for_longer_than_the_session(zookeeper: RealZo
     async with (
         open_proxy(zookeeper.address) as proxy,
         open_zookeeper(zookeeper.hosts) as other,
-        open_zookeeper(zookeeper.hosts_at(proxy.hosts), session_timeout=0.6) as zk,
+        open_zookeeper(zookeeper.hosts_at(proxy.hosts), session_timeout=4.0) as zk,
     ):
         states: list[str] = []
         zk.add_listener(states.append)
@@ -202,7 +209,7 @@ async def test_an_expired_session_without_renewal_is_the_end(zookeeper: RealZooK
     async with (
         open_proxy(zookeeper.address) as proxy,
         open_zookeeper(zookeeper.hosts) as other,
-        open_zookeeper(zookeeper.hosts_at(proxy.hosts), session_timeout=0.6, renew_session=False) as zk,
+        open_zookeeper(zookeeper.hosts_at(proxy.hosts), renew_session=False) as zk,
     ):
         path = await zk.create("/unrenewed-", ephemeral=True, sequence=True)
         gone = trio.Event()
@@ -211,6 +218,7 @@ async def test_an_expired_session_without_renewal_is_the_end(zookeeper: RealZooK
         proxy.refuse()
         proxy.cut()
         with trio.fail_after(BOUND):
+            await end_session(zookeeper.hosts, zk.client_id)
             await gone.wait()
         waiting_failed: list[bool] = []
 
@@ -260,10 +268,18 @@ async def test_a_bad_server_alone_ends_in_a_clear_error(script: str) -> None:
 async def test_a_bad_server_does_not_keep_the_client_from_a_good_one(zookeeper: RealZooKeeper, script: str) -> None:
     async with open_bad_peer(BAD_BEGINNINGS[script]) as peer:
         hosts = f"{peer.hosts},{zookeeper.hosts}"
-        with trio.fail_after(15):
+        with trio.fail_after(BOUND):
             async with open_zookeeper(hosts, randomize_hosts=False, session_timeout=1.0) as zk:
-                assert await zk.exists("/") is not None
+                await retried(lambda: root_of_a_short_session(zk))
         assert peer.accepted >= 1
+
+
+async def root_of_a_short_session(zk: ZooKeeper) -> None:
+    """Raises `ConnectionLoss` also where a slow machine has cost the session, with the connection."""
+    try:
+        assert await zk.exists("/") is not None
+    except SessionExpiredError as error:
+        raise ConnectionLoss from error
 
 
 BAD_LATER = {
@@ -283,7 +299,7 @@ BAD_LATER = {
 @pytest.mark.parametrize("script", list(BAD_LATER))
 async def test_a_server_that_turns_bad_fails_its_requests_in_bounded_time(script: str) -> None:
     async with open_bad_peer(BAD_LATER[script], badpeer.polite()) as peer:
-        with trio.fail_after(10):
+        with trio.fail_after(BOUND):
             async with open_zookeeper(peer.hosts, session_timeout=1.0, close_timeout=1.0) as zk:
                 outcomes: list[str] = []
 
@@ -307,10 +323,10 @@ async def test_a_server_that_turns_bad_fails_its_requests_in_bounded_time(script
 async def test_an_unknown_error_code_is_an_error_and_no_crash() -> None:
     async with (
         open_bad_peer(badpeer.unknown_error(-4711)) as peer,
-        open_zookeeper(peer.hosts, session_timeout=2.0, close_timeout=1.0) as zk,
+        open_zookeeper(peer.hosts, close_timeout=1.0) as zk,
     ):
         for _ in range(2):
-            with trio.fail_after(5), pytest.raises(UnknownServerError) as caught:
+            with trio.fail_after(BOUND), pytest.raises(UnknownServerError) as caught:
                 await zk.get("/a")
             assert caught.value.server_code == -4711
         assert peer.accepted == 1
@@ -407,15 +423,18 @@ async def test_read_only_servers(read_only_ensemble: RealEnsemble) -> None:
     ensemble = read_only_ensemble
     async with open_zookeeper(ensemble.hosts) as zk:
         await zk.create("/before")
+    async with open_zookeeper(ensemble[1].address) as zk:
+        await zk.sync("/before")  # the two others may have acknowledged it by themselves
     for sid in (2, 3):
         await in_thread(lambda sid=sid: ensemble.kill(sid))  # type: ignore[misc]
-    async with open_zookeeper(ensemble.hosts, read_only=True, connect_timeout=BOUND, session_timeout=2.0) as zk:
-        with trio.fail_after(BOUND):
+    async with open_zookeeper(ensemble.hosts, read_only=True, connect_timeout=BOUND) as zk:
+        with trio.fail_after(2 * BOUND):
+            # Server 1 may have gone on serving for a moment.
             while zk.client_state != "CONNECTED_RO":
-                await zk.exists("/")
+                await retried(lambda: zk.exists("/"))
             assert await zk.exists("/before") is not None
             with pytest.raises(NotReadOnlyCallError):
-                await zk.create("/during")
+                await retried(lambda: zk.create("/during"))
             read_only_session = zk.session_id
             await in_thread(lambda: ensemble.start(2))
             await in_thread(lambda: ensemble.start(3))
@@ -444,11 +463,11 @@ async def test_reconfig_and_tracking(own_ensemble: OwnEnsemble) -> None:
                 try:
                     changed, _ = await zk.reconfig(joining=f"server.{newcomer.sid}={newcomer.specification()}")
                 except (ConnectionLoss, NewConfigNoQuorumError, ReconfigInProcessError):
-                    await zk.sync("/")  # the newcomer is not up to date yet
+                    await retried(lambda: zk.sync("/"))  # the newcomer is not up to date yet
         assert changed.count(b"server.") == 4
         known: set[str] = set()
         with trio.fail_after(BOUND):
             while len(known) != 4:
-                await zk.exists("/")
+                await retried(lambda: zk.exists("/"))
                 known = {str(endpoint) for endpoint in zk.hosts}
         assert newcomer.address in known

@@ -320,7 +320,7 @@ async def test_sync_and_who_am_i(zk: ZooKeeper) -> None:
     assert await zk.sync("/") == "/"
     before = zk.last_zxid
     assert await zk.sync("/", strict=True) == "/"
-    assert zk.last_zxid == before + 1  # a quorum ordered it
+    assert zk.last_zxid > before  # a quorum ordered it; others may write meanwhile
     assert await zk.who_am_i() == [ClientInfo("ip", "127.0.0.1")]
 
 
@@ -394,7 +394,8 @@ async def test_a_session_is_resumed_by_its_id(zookeeper: RealZooKeeper, zk: ZooK
     assert zk.client_id is not None
     async with open_zookeeper(zookeeper.hosts, client_id=zk.client_id, chroot=zk.chroot) as again:
         assert again.session_id == zk.client_id[0]
-        assert await again.get_ephemerals() == ["/e"]
+        # The session's other client fetches it back, and this one in turn.
+        assert await again.retry(again.get_ephemerals) == ["/e"]
 
 
 async def test_a_nameless_sequential_znode_stays_inside_its_view(zk: ZooKeeper) -> None:

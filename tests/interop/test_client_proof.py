@@ -13,7 +13,9 @@ from .conftest import OwnEnsemble
 from .proxy import open_proxy
 from .zookeeper import RealZooKeeper
 
-SESSION_TIMEOUT = 1.2
+SESSION_TIMEOUT = 2.4
+KEPT_TIMEOUT = 4.0
+"""A busy machine has a quarter of it to answer in."""
 BOUND = 30.0
 
 
@@ -26,35 +28,42 @@ async def test_the_proof_lapses_before_the_session_expires(zookeeper: RealZooKee
     ):
         path = await owner.create(f"/owned-{attempt}-", ephemeral=True, sequence=True)
         gone = trio.Event()
-        await other.sync("/")
-        assert await other.exists(path, watch=lambda _: gone.set()) is not None
         with owner.keep_proof() as proof:
+            proven_when_gone: list[float] = []
+
+            def hear(_: object) -> None:
+                proven_when_gone.append(proof.remaining())
+                gone.set()
+
+            await other.sync("/")
+            assert await other.exists(path, watch=hear) is not None
             await proof.renew()
             proxy.stall("client")
             proxy.stall("server")
             with trio.fail_after(BOUND):
                 await proof.wait_lapsed()
-                assert not gone.is_set(), "the session expired while ownership was proven"
                 await gone.wait()
+        assert proven_when_gone == [0], "the session expired while ownership was proven"
 
 
 async def test_a_held_proof_is_kept_up_without_any_traffic_of_the_user(zookeeper: RealZooKeeper) -> None:
     async with (
         open_proxy(zookeeper.address) as proxy,
-        open_zookeeper(proxy.hosts, session_timeout=SESSION_TIMEOUT) as zk,
+        open_zookeeper(proxy.hosts, session_timeout=KEPT_TIMEOUT) as zk,
     ):
         with zk.keep_proof() as proof:
             first = await proof.renew()
             frames = proxy.count("client")
-            with trio.move_on_after(3 * SESSION_TIMEOUT):
+            with trio.move_on_after(1.5 * KEPT_TIMEOUT):
                 await proof.wait_lapsed()
                 raise AssertionError("the proof lapsed although the server answers")
-            assert proof.deadline > first + 2 * SESSION_TIMEOUT
+            assert proof.deadline > first + KEPT_TIMEOUT
             # An empty transaction every quarter of the timeout, and a ping every sixth.
-            assert 12 <= proxy.count("client") - frames <= 40
+            assert proxy.count("client") - frames <= 20
+        await zk.sync("/")  # what was asked before has been answered
         kept = proof.deadline
         frames = proxy.count("client")
-        with trio.move_on_after(SESSION_TIMEOUT):
+        with trio.move_on_after(KEPT_TIMEOUT):
             await trio.sleep_forever()
         assert proof.deadline == kept
         assert proxy.count("client") - frames <= 4  # pings only

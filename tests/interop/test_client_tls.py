@@ -99,8 +99,8 @@ async def test_everything_works_over_tls(secure_server: Address, authority: trus
 
 async def refused(address: str, tls: ssl.SSLContext | None) -> str:
     """The reason that a client gives for not getting a session; bounded."""
-    with trio.fail_after(15), pytest.raises(ConnectTimeoutError) as caught:
-        async with open_zookeeper(address, tls=tls, connect_timeout=2.0, session_timeout=1.0):
+    with trio.fail_after(30), pytest.raises(ConnectTimeoutError) as caught:
+        async with open_zookeeper(address, tls=tls, connect_timeout=2.0):
             pytest.fail("the block must not begin")
     return str(caught.value)
 

@@ -88,6 +88,7 @@ def test_two_processes_exclude_each_other(hosts: str, recipe: str, tmp_path: Pat
                 process.kill()
                 process.wait()
         assert said == [("kazoo.client\n", ""), ("terzetto.client.kazoo.client\n", "")]
+        outside.sync(f"/{chroot}")
         assert outside.get(f"/{chroot}/count")[0] == str(2 * TURNS).encode()
 
 
@@ -117,6 +118,7 @@ def test_each_sees_the_others_contenders(peers: tuple[Any, KazooClient], ours_fi
     first, second = reversed(peers) if ours_first else peers
     holder, waiting = first.Lock("/shared", "holder"), second.Lock("/shared", "waiting")
     with holder:
+        second.sync("/shared")
         assert waiting.contenders() == holder.contenders() == ["holder"]
         assert not waiting.acquire(blocking=False)
         assert not second.ReadLock("/shared").acquire(blocking=False)
@@ -132,7 +134,8 @@ def test_a_party_has_members_of_both(peers: tuple[Any, KazooClient], kind: str) 
     parties = [getattr(client, kind)("/party", name) for client, name in zip(peers, ("theirs", "ours"), strict=True)]
     for party in parties:
         party.join()
-    for party in parties:
+    for client, party in zip(peers, parties, strict=True):
+        client.sync("/party")
         assert sorted(party) == ["ours", "theirs"]
         assert len(party) == 2
     parties[0].leave()

@@ -16,8 +16,6 @@ import pytest
 from .conftest import OwnZooKeeper
 from .programs import DROPIN, KAZOO, finish_program, require_programs, start_program
 
-TTL = 3
-
 STORE = """
 import json
 import sys
@@ -31,7 +29,7 @@ from patroni.exceptions import DCSError
 
 def store(name, **changes):
     config = {
-        "scope": "batman", "namespace": sys.argv[2], "name": name, "ttl": 3, "loop_wait": 1, "retry_timeout": 3,
+        "scope": "batman", "namespace": sys.argv[2], "name": name, "ttl": 12, "loop_wait": 1, "retry_timeout": 12,
         "zookeeper": {"hosts": sys.argv[1].split(",")}, **changes,
     }
     return get_dcs(config)
@@ -79,7 +77,7 @@ step("cancel", one.cancel_initialization())
 step("cancelled", seen(two)["initialize"])
 step("initialize anew", one.initialize(create_new=True))
 step("sysid", bool(one.initialize(create_new=False, sysid="7001")))
-step("config", one.set_config_value(json.dumps({"ttl": 3})))
+step("config", one.set_config_value(json.dumps({"ttl": 12})))
 step("members", [touch(one, 5001), touch(two, 5002), touch(one, 5001), touch(two, 5003)])
 step("acquire", one.attempt_to_acquire_leader())
 step("acquire by another", two.attempt_to_acquire_leader())
@@ -107,11 +105,11 @@ step("acquire after that", two.attempt_to_acquire_leader())
 session = two._client.client_id[0]
 
 # Another pace: the connection is made anew for it, the session is the same; another TTL makes another session.
-two.reload_config({"ttl": 3, "loop_wait": 2, "retry_timeout": 3})
+two.reload_config({"ttl": 12, "loop_wait": 2, "retry_timeout": 12})
 step("still leads", seen(two)["leader"])
 step("same session", two._client.client_id[0] == session)
 step("touch after that", touch(two, 5004))
-two.reload_config({"ttl": 4, "loop_wait": 2, "retry_timeout": 3})
+two.reload_config({"ttl": 14, "loop_wait": 2, "retry_timeout": 12})
 step("ttl", two.ttl)
 step("other session", two._client.client_id[0] != session)
 step("leads no more", seen(one)["leader"])
@@ -128,7 +126,7 @@ say(steps=steps)
 LEAD = """
 from store import *
 
-dcs = store(sys.argv[3])
+dcs = store(sys.argv[3], ttl=4)
 touch(dcs, 5001)
 say(leads=dcs.attempt_to_acquire_leader())
 sys.stdin.read()
@@ -149,7 +147,7 @@ dcs._client.stop()
 OUTAGE = """
 from store import *
 
-dcs = store("one")
+dcs = store("one", retry_timeout=3)
 dcs.initialize(create_new=True, sysid="7001")
 dcs.attempt_to_acquire_leader()
 say(ready=True)
@@ -160,7 +158,7 @@ for line in sys.stdin:
         outcome = seen(dcs)["initialize"]
     except DCSError as error:
         outcome = str(error)
-    say(outcome=outcome, in_time=time.monotonic() - began < 20)
+    say(outcome=outcome, in_time=time.monotonic() - began < 30)
 dcs._client.stop()
 """
 
@@ -220,7 +218,7 @@ def test_every_step_comes_out_as_on_kazoo(hosts_of_either_kind: str, folder: Fol
     assert ours["seen"]["failover"] == ["one", "two"]
     assert (ours["woken"], ours["woken in time"], ours["acquire after that"]) == (True, True, True)
     assert (ours["still leads"], ours["same session"], ours["other session"]) == ("two", True, True)
-    assert (ours["ttl"], ours["leads no more"], ours["nothing left"]) == (4, None, None)
+    assert (ours["ttl"], ours["leads no more"], ours["nothing left"]) == (14, None, None)
 
 
 @pytest.mark.slow

@@ -61,7 +61,7 @@ def test_every_server_dies_and_comes_back(kinds: tuple[str, ...], first_leader: 
 def test_an_observer_sees_everything_and_has_no_vote(kinds: tuple[str, ...], folder: Path) -> None:
     with MixedEnsemble(kinds, OPTIONS, folder) as ensemble, writing(ensemble) as writers:
         observer = ensemble[4]
-        assert observer.mode() == "observer"
+        observer.wait_mode("observer")
         for writer in writers:
             writer.wait_progress(WRITES)
         assert figures_of(ensemble.leader())["zk_synced_observers"] == "1"

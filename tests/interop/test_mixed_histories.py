@@ -6,6 +6,7 @@ leader sends Java's learners a snapshot of its own instead; Java's leader cuts t
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from kazoo.client import KazooClient
 from kazoo.handlers.threading import KazooTimeoutError
 
 from .mixed import JAVA, TERZETTO, MixedEnsemble, tree_of
-from .zookeeper import RealServer, ServerOptions
+from .zookeeper import START_DEADLINE, RealServer, ServerOptions
 
 OPTIONS = ServerOptions(zoo_cfg={"initLimit": 60, "syncLimit": 40})
 NO_ANSWER_SECONDS = 2.0
@@ -27,6 +28,13 @@ def client_of(server: RealServer) -> Any:
     client: Any = KazooClient(hosts=server.address, timeout=20.0)
     client.start(_CONNECTED_WITHIN)
     return client
+
+
+def await_logged(server: RealServer, path: str) -> None:
+    """Waits until a path stands in the server's transaction log, while nobody acknowledges it."""
+    ends_at = time.monotonic() + START_DEADLINE
+    while not logged(server, path):
+        assert time.monotonic() < ends_at, f"server {server.sid} does not log {path}"
 
 
 def logged(server: RealServer, path: str) -> bool:
@@ -55,12 +63,12 @@ def write_in_vain(ensemble: MixedEnsemble, leader: RealServer, path: str) -> Non
         pending = client.create_async(path, b"")
         with pytest.raises(KazooTimeoutError):
             pending.get(timeout=NO_ANSWER_SECONDS)
+        await_logged(leader, path)
         for server in [*followers, leader]:
             server.kill()
     finally:
         client.stop()
         client.close()
-    assert logged(leader, path)
     assert not any(logged(follower, path) for follower in followers)
 
 

@@ -129,16 +129,22 @@ async def test_a_kazoo_member_that_dies_leaves_its_items(hosts: str) -> None:
     async with open_peers(hosts) as (zk, kazoo):
         theirs = await blocking(kazoo.SetPartitioner, "/s", ITEMS, identifier="1", time_boundary=SETTLED)
         async with our_member(zk, "2") as ours:
-            await seen(zk, lambda: theirs.acquired or theirs.release)
-            if now(theirs.release):  # quicker than our first look
-                await blocking(theirs.release_set)
-            await shared(zk, ours, theirs, (["b", "d"], ["a", "c", "e"]))
+            with trio.fail_after(DEADLINE):
+                while not (ours.acquired and theirs.acquired):
+                    if theirs.release:  # it had the whole set before it saw us
+                        await blocking(theirs.release_set)
+                    await zk.sync("/")
+            assert (list(ours), list(theirs)) == (["b", "d"], ["a", "c", "e"])
             async with ours.hold() as partition:
                 await blocking(kazoo.stop)
                 await partition.wait_asked_back()
             async with ours.hold() as partition:
                 assert list(partition) == ITEMS
         await blocking(kazoo.start)
+
+
+taking = threading.Lock()
+"""Held while a worker's items change, and while all are looked at: a look between two changes sees none of both."""
 
 
 class Worker:
@@ -158,16 +164,20 @@ class Worker:
         partitioner = self._partitioner
         while not (partitioner.failed or self._over.is_set()):
             if partitioner.release:
-                self.items = []
+                self._take([])
                 partitioner.release_set()
             elif partitioner.acquired:
-                self.items = list(partitioner)
+                self._take(list(partitioner))
                 self.told.wait(0.05)
                 self.told.clear()
             elif partitioner.allocating:
                 partitioner.wait_for_acquire(0.2)
-        self.items = []
+        self._take([])
         partitioner.finish()
+
+    def _take(self, items: list[str]) -> None:
+        with taking:
+            self.items = items
 
     def finish(self) -> None:
         self._over.set()
@@ -178,8 +188,12 @@ class Worker:
 def settled(division: dict[Worker, list[str]]) -> None:
     """Waits until each has its items."""
     ends_at = time.monotonic() + DEADLINE
-    while {worker: worker.items for worker in division} != division:
-        items = [item for worker in division for item in worker.items]
+    while True:
+        with taking:
+            found = {worker: worker.items for worker in division}
+        if found == division:
+            return
+        items = [item for of_one in found.values() for item in of_one]
         assert len(items) == len(set(items)), f"two work on one item: {items}"
         assert time.monotonic() < ends_at, items
         next(iter(division)).told.wait(0.02)

@@ -71,6 +71,24 @@ async def test_curator_finds_our_instances(peer: Peer, path: str) -> None:
     assert await peer.ask(f"{name} close") == "ok"
 
 
+@pytest.mark.parametrize(
+    ("payload", "shown"),
+    [
+        ({"plugins": ["com.acme.Foo", "com.acme.Bar"], "in": {"deep": [1, [2]]}},
+         "{plugins=[com.acme.Foo, com.acme.Bar], in={deep=[1, [2]]}}"),
+        (["a", [1, 2], {"b": ["c"]}], "[a, [1, 2], {b=[c]}]"),
+        ({"@class": "java.util.TreeMap", "z": 1, "a": 2}, "{a=2, z=1}"),
+    ],
+)  # fmt: skip
+async def test_curator_reads_our_payloads_as_they_are(peer: Peer, path: str, payload: object, shown: str) -> None:
+    name = f"p{uuid.uuid4().hex[:8]}"
+    assert await peer.ask(f"{name} new discovery {path}") == "ok"
+    async with open_zookeeper(peer.hosts) as zk:
+        async with ServiceRegistry(zk, path).register(ServiceInstance("web", "id-1", "h", 80, payload=payload)):
+            assert await peer.ask(f"{name} instances web") == f"[id-1@h:80={shown}]"
+    assert await peer.ask(f"{name} close") == "ok"
+
+
 async def test_we_find_curators_instances(peer: Peer, path: str) -> None:
     name = f"d{path[1:9]}"
     assert await peer.ask(f"{name} new discovery {path}") == "ok"

@@ -175,8 +175,8 @@ def test_a_recipe_has_the_same_outcome(
 @pytest.mark.slow
 def test_a_lock_whose_owner_was_killed_is_free_when_the_session_has_expired(there: Server, here: Server) -> None:
     def scenario(hosts: str) -> list[str]:
-        with CuratorPeer(hosts, session_timeout=2.0) as heir:
-            with CuratorPeer(hosts, session_timeout=1.0) as owner:
+        with CuratorPeer(hosts) as heir:
+            with CuratorPeer(hosts, session_timeout=3.0) as owner:
                 owner.ask("m new mutex /killed")
                 answers = [owner.ask("m acquire 5000")]
                 heir.ask("m new mutex /killed")
@@ -226,7 +226,8 @@ until-answer {one=alpha, two=beta} 2 m members
 @pytest.mark.slow
 def test_a_server_that_halts_suspends_clients_and_keeps_their_sessions(there: Server, here: Server) -> None:
     def scenario(server: Server) -> list[str]:
-        with CuratorPeer(server.hosts, session_timeout=4.5) as peer:
+        # Two thirds of it are over when the client gives the server up; the rest is there to resume it.
+        with CuratorPeer(server.hosts, session_timeout=9.0) as peer:
             states = [peer.ask("- states 1 10000")]
             peer.ask("- create EPHEMERAL /halted")
             peer.ask("w new watcher /halted")

@@ -66,7 +66,7 @@ def _exists(pid: int) -> bool:
 
 
 def test_the_shared_server_has_the_promised_configuration(zookeeper: RealZooKeeper) -> None:
-    assert zookeeper.mode() == "standalone"
+    zookeeper.wait_mode("standalone")
     assert zookeeper.four_letter("ruok") == "imok"
     conf = dict(line.split("=", 1) for line in zookeeper.four_letter("conf").splitlines())
     assert conf["tickTime"] == "300"
@@ -132,7 +132,7 @@ def test_restart_serves_again(own_zookeeper: OwnZooKeeper) -> None:
     before = server.pid
     server.restart()
     assert server.pid != before
-    assert server.mode() == "standalone"
+    server.wait_mode("standalone")
 
 
 def test_a_server_that_cannot_start_shows_its_log(own_zookeeper: OwnZooKeeper) -> None:
@@ -190,7 +190,7 @@ def test_an_ensemble_survives_its_leader(own_ensemble: OwnEnsemble) -> None:
     assert second.sid != first.sid
     servers.start(first.sid)
     servers.wait_serving()
-    assert first.mode() == "follower"
+    first.wait_mode("follower")
     with _kazoo(first.address) as client:
         client.sync("/")
         assert client.get("/kept")[0] == b"data"
@@ -203,7 +203,7 @@ def test_a_paused_leader_is_replaced(own_ensemble: OwnEnsemble) -> None:
     assert servers.leader().sid != first.sid
     servers.resume(first.sid)
     servers.wait_serving()
-    assert first.mode() == "follower"
+    first.wait_mode("follower")
 
 
 def test_a_server_joins_by_reconfig(own_ensemble: OwnEnsemble) -> None:
@@ -219,7 +219,7 @@ def test_a_server_joins_by_reconfig(own_ensemble: OwnEnsemble) -> None:
     assert f"server.4={newcomer.specification()}".encode() in config
     servers.wait_serving()
     servers.restart(newcomer.sid)
-    assert newcomer.mode() in ("follower", "leader")
+    assert newcomer.wait_serving() in ("follower", "leader")
 
 
 # -- nothing stays behind

@@ -106,7 +106,6 @@ class RealServer:
         self.secure_port = self._ports[-1].port if options.secure else None
 
     # -- identity
-
     @property
     def address(self) -> str:
         """The client address as "127.0.0.1:port"."""
@@ -132,7 +131,6 @@ class RealServer:
         return f"{_LOOPBACK}:{quorum}:{election}:{role};{_LOOPBACK}:{self.port}"
 
     # -- life
-
     @property
     def running(self) -> bool:
         """Whether the process exists; a paused one does."""
@@ -255,8 +253,7 @@ class RealServer:
         return self._process
 
     # -- four letter words
-
-    def four_letter(self, command: str, timeout: float = 5.0) -> str:
+    def four_letter(self, command: str, timeout: float = 20.0) -> str:
         """Sends one of ZooKeeper's four letter commands and returns the whole answer.
 
         Args:
@@ -478,6 +475,9 @@ class RealEnsemble:
     def _selected(self, sid: int | None) -> list[RealServer]:
         return list(self.servers.values()) if sid is None else [self.servers[sid]]
 
+    def _awake(self) -> list[RealServer]:
+        return [server for server in self.servers.values() if server.running and not server.paused]
+
     def modes(self) -> dict[int, str | None]:
         """Each server's `RealServer.mode`, by id."""
         return {sid: server.mode() for sid, server in self.servers.items()}
@@ -489,8 +489,7 @@ class RealEnsemble:
             StartFailed: one ended meanwhile, none runs, or the deadline passed.
         """
         for _ in _polls(deadline):
-            active = [server for server in self.servers.values() if server.running and not server.paused]
-            modes = [server.mode() for server in active]
+            modes = [server.mode() for server in self._awake()]
             if None not in modes and modes.count("leader") == 1:
                 return
             for server in self.servers.values():
@@ -512,9 +511,10 @@ class RealEnsemble:
         raise StartFailed(f"no single leader after {deadline:g} s: {self.modes()}")
 
     def followers(self, deadline: float = START_DEADLINE) -> list[RealServer]:
-        """The servers that follow and serve now, in the order of their ids; waits for a leader first."""
-        self.leader(deadline)
-        return [server for server in self.servers.values() if server.mode() == "follower"]
+        """The servers that follow, in the order of their ids, once all that run serve."""
+        self.wait_serving(deadline)
+        # One look may find a server too busy to answer.
+        return [server for server in self._awake() if server.wait_serving(deadline) == "follower"]
 
     def close(self) -> None:
         """Kills all servers, gives their ports back and removes the temporary folder."""
