@@ -226,4 +226,4 @@ if __name__ == "__main__":
     if len(sys.argv) > 2:
         trio.run(run_broker, sys.argv[1], int(sys.argv[2]))
     else:
-        trio.run(main, sys.argv[1])
+        trio.run(main, sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:2181")

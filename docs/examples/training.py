@@ -242,4 +242,4 @@ if __name__ == "__main__":
     if len(sys.argv) > 2:
         trio.run(run_worker, sys.argv[1], sys.argv[2])
     else:
-        trio.run(main, sys.argv[1])
+        trio.run(main, sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1:2181")

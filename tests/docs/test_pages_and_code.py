@@ -20,6 +20,7 @@ import terzetto.client
 from terzetto.client import EXCEPTIONS, RetryPolicy, ZooKeeper, errors, open_zookeeper, values
 from terzetto.client._phases import TRANSITIONS, Input, Phase
 from terzetto.client.wire.operations import OPERATIONS, Opcode
+from terzetto.testcluster.config import KEYS, load_config
 
 from ..architecture.tree import ROOT
 from ..vectors import frames
@@ -56,7 +57,12 @@ _NO_BOUNDS = {
     "_proof.DRIFT_MARGIN": "on the page beside PROOF_SHARE, as 2 %",
     "_session._SASL_REQUIRED": "an error code",
     "_transport._ACCEPT_PAUSE": "of listeners, which a client has none of",
-    "_websocket._PREFIX": "the length of a field",
+    "_websocket_frames._BINARY": "a field's value",
+    "_websocket_frames._CLOSE": "a field's value",
+    "_websocket_frames._LENGTH_16": "a field's value",
+    "_websocket_frames._MASKED": "a bit",
+    "_websocket_frames._OPCODE": "bits of a field",
+    "_websocket_frames._PREFIX": "the length of a field",
 }
 
 
@@ -180,6 +186,32 @@ def test_the_tree_of_errors_hangs_together_as_drawn() -> None:
     by_hand = {name for name, value in vars(errors).items() if inspect.isclass(value) and issubclass(value, Exception)}
     without_code = {name for name in by_hand if getattr(errors, name) not in EXCEPTIONS.values()}
     assert sorted(without_code - drawn_names - {"KazooException", "ZookeeperError"}) == []
+
+
+# A server's configuration ---------------------------------------------------------------------------------------------
+
+
+def test_every_key_of_a_server_is_on_a_page() -> None:
+    pages = [DOCS / "guides" / f"{name}.md" for name in ("servers", "tls", "acls-and-auth", "gateway")]
+    text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
+    named = set(re.findall(r"(?:\w+[.-])*\w+", text))
+    # What TLS of clients and TLS of servers have in common is told once.
+    left_out = {key for key in KEYS if key not in named and key.replace("ssl.quorum.", "ssl.") not in named}
+    # These have one value.
+    assert left_out == {"ssl.keyStore.type", "ssl.trustStore.type", "ssl.authProvider"} | {
+        f"ssl.quorum.{store}.type" for store in ("keyStore", "trustStore")
+    }
+
+
+@pytest.mark.parametrize("name", ["zoo.cfg", "zoo.yaml"])
+def test_the_configurations_on_the_page_of_servers_are_taken(name: str, tmp_path: Path) -> None:
+    text = (DOCS / "guides" / "servers.md").read_text(encoding="utf-8")
+    (block,) = re.findall(rf"```\w+\n(# {re.escape(name)}\n.*?)```", text, re.DOTALL)
+    (tmp_path / "myid").write_text("1")
+    (tmp_path / name).write_text(block.replace("/var/lib/zookeeper", str(tmp_path)))
+    config = load_config(tmp_path / name)
+    assert (config.client_port, config.tick_ms, config.notices) == (2181, 2000, ())
+    assert (len(config.members), config.purge_hours) == ((3, 24) if name == "zoo.yaml" else (0, 0))
 
 
 # Session and reference ------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from terzetto.testcluster import start_ensemble
 from tests.architecture.tree import ROOT
 from tests.interop.zookeeper import RealZooKeeper
 
@@ -31,6 +32,14 @@ def _chains_of_all_pages() -> list[Any]:
 def test_snippet(chain: Chain, request: pytest.FixtureRequest) -> None:
     server: RealZooKeeper | None = request.getfixturevalue("empty_server") if chain.needs_server else None
     run_chain(chain, None if server is None else server.hosts)
+
+
+def test_the_tutorial_is_followed_on_one_server_and_once_more() -> None:
+    """As its reader does: no step needs an empty server, none leaves anything behind that is in the way of another."""
+    chains = find_chains("docs/tutorial.md", (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8"))
+    with start_ensemble(servers=1) as ensemble:
+        for chain in (*chains, *chains):
+            run_chain(chain, ensemble.hosts)
 
 
 @pytest.mark.interop
