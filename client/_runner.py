@@ -193,7 +193,9 @@ class SessionRunner:
             link.cancel()
             self.last_error = error
             self._connection = None
-            log.info("connection to %s lost: %s", self.endpoint, error)
+            # A server hangs up behind the last answer of a session; then nothing is lost.
+            level = logging.DEBUG if self.session.phase in TERMINAL else logging.INFO
+            log.log(level, "connection to %s lost: %s", self.endpoint, error)
             self.apply(self.session.link_lost(error, self.clock.now()))
 
     def apply(self, effects: list[Effect]) -> None:

@@ -6,8 +6,6 @@ Decides addresses, methods and status codes. Refuses to know what a command mean
 from __future__ import annotations
 
 import json
-import os
-import socket
 from collections.abc import Callable
 from email.utils import formatdate
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -16,6 +14,7 @@ import h11
 import trio
 
 from . import admin
+from .client_ports import not_listening
 from .figures import ServerView
 
 IDLE_TIMEOUT = 30.0
@@ -37,12 +36,7 @@ async def open_admin_listeners(host: str, port: int) -> list[trio.SocketListener
     try:
         return await trio.open_tcp_listeners(port, host=host or None)
     except OSError as error:
-        # The numbers of failed name look-ups are no system errors.
-        if isinstance(error, socket.gaierror) or not error.errno:
-            reason = error.strerror or str(error)
-        else:
-            reason = os.strerror(error.errno)
-        raise OSError(error.errno, f"the admin server cannot listen at {host or '*'}:{port}: {reason}") from error
+        raise not_listening("the admin server cannot", host, port, error) from error
 
 
 class AdminPort:

@@ -177,9 +177,14 @@ async def open_listening_socket(host: str, port: int, backlog: int = -1) -> sock
         found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         return socket.create_server(found[0][4][:2], family=found[0][0], backlog=backlog)
     except OSError as error:
-        # The numbers of failed name look-ups are no system errors.
-        if isinstance(error, socket.gaierror) or not error.errno:
-            reason = error.strerror or str(error)
-        else:
-            reason = os.strerror(error.errno)
-        raise OSError(error.errno, f"cannot listen at {host or '*'}:{port}: {reason}") from error
+        raise not_listening("cannot", host, port, error) from error
+
+
+def not_listening(beginning: str, host: str, port: int, error: OSError) -> OSError:
+    """The error with a message that names the address, behind a beginning that ends with "cannot"."""
+    # The numbers of failed name look-ups are no system errors.
+    if isinstance(error, socket.gaierror) or not error.errno:
+        reason = error.strerror or str(error)
+    else:
+        reason = os.strerror(error.errno)
+    return OSError(error.errno, f"{beginning} listen at {host or '*'}:{port}: {reason}")

@@ -150,6 +150,7 @@ def _ensemble_context(chosen: argparse.Namespace) -> ssl.SSLContext | None:
 
 
 async def _serve(chosen: argparse.Namespace, listen: Endpoint, ensemble: tuple[Endpoint, ...]) -> None:
+    from ..client_ports import not_listening
     from ..gateway import Gateway, GatewaySettings, cannot_keep
     from ..tls_port import LateTlsListener
     from ..websocket_door import DoorLimits, TokenFile
@@ -157,6 +158,9 @@ async def _serve(chosen: argparse.Namespace, listen: Endpoint, ensemble: tuple[E
 
     try:
         tokens = None if chosen.token_file is None else TokenFile(Path(chosen.token_file))
+    except (ValueError, OSError) as error:
+        raise ConfigurationError(f"--token-file {chosen.token_file} cannot be used: {error}") from error
+    try:
         settings = GatewaySettings(
             ensemble,
             DoorRules(
@@ -175,11 +179,14 @@ async def _serve(chosen: argparse.Namespace, listen: Endpoint, ensemble: tuple[E
             words=_words(chosen.words),
             drain_timeout=_seconds("--drain-timeout", chosen.drain_timeout),
         )
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         raise ConfigurationError(str(error)) from error
     contexts = Contexts(chosen)
     make_room(settings.limits.connections)
-    listener = await TcpTransport().listen(listen)
+    try:
+        listener = await TcpTransport().listen(listen)
+    except OSError as error:
+        raise not_listening("cannot", listen.host, listen.port, error) from error
     is_secure = contexts.door is not None
     if is_secure:
         listener = LateTlsListener(listener, lambda: cast("ssl.SSLContext", contexts.door))

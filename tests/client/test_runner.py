@@ -23,7 +23,9 @@ from terzetto.client import (
     TcpTransport,
     open_zookeeper,
 )
+from terzetto.client._client import core_of
 from terzetto.client._transport import SocketConnection
+from terzetto.testcluster import open_ensemble
 from tests.interop import badpeer
 from tests.interop.badpeer import open_bad_peer
 
@@ -186,3 +188,28 @@ async def test_pauses_between_rounds_are_short_beside_the_session(
         assert len(times) < 200
         ensemble.shut(Door.OPEN)
         await until(lambda: zk.state == KazooState.CONNECTED)
+
+
+async def test_rounds_over_all_servers_that_fail_are_told(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    async with ensemble.open() as zk:
+        runner = core_of(zk).runner
+        dialled: list[int] = []
+        runner.round_failed = lambda: dialled.append(len(ensemble.dials))
+        before = len(ensemble.dials)
+        ensemble.shut(Door.REFUSES)
+        ensemble.cut()
+        await until(lambda: len(dialled) == 3)
+        assert dialled == [before + len(runner.hosts) * failed for failed in (1, 2, 3)]
+        ensemble.shut(Door.OPEN)
+        await until(lambda: zk.connected)
+        assert len(dialled) == 3
+
+
+async def test_an_orderly_end_is_no_loss_to_log(caplog: pytest.LogCaptureFixture) -> None:
+    """A server hangs up behind the last answer of a session."""
+    caplog.set_level(logging.DEBUG, logger="terzetto.client")
+    async with open_ensemble() as ensemble:
+        async with open_zookeeper(ensemble.hosts) as zk:
+            await zk.exists("/")
+        losses = [record.levelno for record in caplog.records if "lost" in record.message]
+        assert set(losses) <= {logging.DEBUG}

@@ -174,7 +174,7 @@ async def test_what_the_servers_are_asked_for_is_read_again_too(
         (["--tls-cert", "/no/such/file"], "cannot be used"),
         (["--ensemble-cert", "/no/such/file"], "needs --ensemble-ca"),
         (["--ensemble-ca", "/no/such/file"], "cannot be used"),
-        (["--token-file", "/no/such/file"], "/no/such/file"),
+        (["--token-file", "/no/such/file"], "--token-file /no/such/file cannot be used"),
     ],
 )
 def test_options_that_cannot_be_meant(
@@ -215,4 +215,4 @@ def test_there_is_room_for_all_connections(
 def test_a_port_that_is_taken_is_a_clear_error(hosts: str) -> None:
     status, line = failing("gateway", "--listen", hosts, "--ensemble", hosts)
     assert status == 1
-    assert "Address already in use" in line
+    assert f"cannot listen at {hosts}: Address already in use" in line
