@@ -91,9 +91,9 @@ class Pipeline:
         """As `ZooKeeper.get`."""
         return await self._submit(self._requests.get(path))
 
-    async def exists(self, path: str) -> PipelineResult[ZnodeStat | None]:
+    async def exists(self, path: str, watch: WatchCallback | None = None) -> PipelineResult[ZnodeStat | None]:
         """As `ZooKeeper.exists`."""
-        return await self._submit(self._requests.exists(path))
+        return await self._submit(self._requests.exists(path, watch))
 
     async def get_children(self, path: str, watch: WatchCallback | None = None) -> PipelineResult[list[str]]:
         """As `ZooKeeper.get_children`."""

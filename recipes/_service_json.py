@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, cast
 
+DEPTH_MAX = 500
+"""Levels of values within values that a record may have."""
+
 
 class ServiceType(enum.Enum):
     """How an instance's znode lives."""
@@ -210,6 +213,8 @@ def decode(data: bytes | None) -> ServiceInstance:
     given = _entries(record)
     if given is None:
         raise UnreadableInstanceError("not a JSON object")
+    if data is not None and data.count(b"[") + data.count(b"{") > DEPTH_MAX and _is_deep(record):
+        raise UnreadableInstanceError(f"values within values, more than {DEPTH_MAX} levels deep")
     try:
         return ServiceInstance(
             name=_of(given, "name", str, ""),
@@ -226,6 +231,16 @@ def decode(data: bytes | None) -> ServiceInstance:
         )
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise UnreadableInstanceError(f"not an instance: {error}") from error
+
+
+def _is_deep(value: object) -> bool:
+    """Whether it has more than `DEPTH_MAX` levels. Some Pythons fail to read such values, others to compare them."""
+    level = [value]
+    for _ in range(DEPTH_MAX):
+        if not level:
+            return False
+        level = [inner for outer in level for inner in ((_entries(outer) or {}).values() or _items(outer) or ())]
+    return bool(level)
 
 
 def _of(record: dict[str, Any], key: str, kind: type, default: Any) -> Any:

@@ -4,12 +4,14 @@ The znodes are kazoo's and Curator's, who agree here.
 
 In a double barrier the znode `ready` decides, not the number of members: whoever has seen it is through. It goes with
 the last member, in one transaction, so that no member misses it and no later round finds it; one that a group left
-behind when it died is removed by the next member that comes.
+behind when it died is removed by the next member that comes. Where kazoo's members are around it goes with the first
+that leaves: they remove it then, and who of them leaves last waits for it to go.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import socket
 import uuid
 from collections.abc import Awaitable, Callable
@@ -48,6 +50,8 @@ from ._znodes import (
 T = TypeVar("T")
 
 _READY = "ready"
+# Ours have dashes, as Curator's have. As theirs they stand before `ready`, which kazoo counts as a member.
+_KAZOO_S = re.compile("[0-9a-f]{32}")
 
 
 class Barrier:
@@ -153,6 +157,7 @@ class DoubleBarrier:
         self.participating = False
         self._ready = join(path, _READY)
         self._name = ""
+        self._beside_kazoo = False
 
     async def enter(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - kazoo's shape
         """Waits until `num_clients` members have entered. After a lost session it enters again, and goes on waiting.
@@ -170,10 +175,9 @@ class DoubleBarrier:
             with within(timeout):
                 while not self.participating:
                     # Never one of an earlier session's: its znode may outlive that for a while.
-                    self._name = uuid.uuid4().hex
+                    self._name = str(uuid.uuid4())
                     session = self.client.session_id
                     try:
-                        await self._take_place()
                         self.participating = await self._is_complete(session, wait=not looks_once(timeout))
                         if not self.participating:
                             break
@@ -205,6 +209,8 @@ class DoubleBarrier:
         try:
             with within(timeout):
                 names = await self._in_any_session(self._members)
+                if self._beside_kazoo:
+                    await self._in_any_session(delete_once, self.client, self._ready)
                 # Whoever comes from here on belongs to another round.
                 round_ = set(names)
                 while names and not (looks_once(timeout) and names != [self._name]):
@@ -230,6 +236,8 @@ class DoubleBarrier:
         elif self.participating:
             # Who fails does not wait for the others, and they do not wait for us.
             self.participating = False
+            if self._beside_kazoo and not self.client.is_over:
+                self.client.defer_delete(self._ready)
             self._withdraw()
 
     def _withdraw(self) -> None:
@@ -246,25 +254,35 @@ class DoubleBarrier:
             names = await until_answered(self.client.get_children, self.path)
         except NoNodeError:
             return []
-        return sorted(name for name in names if name != _READY)
+        members = sorted(name for name in names if name != _READY)
+        self._beside_kazoo = self._beside_kazoo or any(map(_KAZOO_S.fullmatch, members))
+        return members
 
     # Entering ---------------------------------------------------------------------------------------------------------
 
-    async def _take_place(self) -> None:
-        """Our znode; and no `ready` that nobody is there for."""
+    async def _take_place(self, change: _ReadyWait) -> bool:
+        """Our znode, and no `ready` that nobody is there for. Returns whether there is one, and watches it."""
         zk, own = self.client, join(self.path, self._name)
         while True:
             try:
                 names = await until_answered(zk.get_children, self.path)
                 if names == [_READY]:
-                    await self._commit(lambda change: self._replace_ready(change, own))
-                else:
-                    await until_answered(zk.create, own, self.data, ephemeral=True)
-                return
-            except NodeExistsError:
-                return  # by a request whose reply was lost: nobody else has the name
+                    with suppress(NodeExistsError):  # as below
+                        await self._commit(lambda transaction: self._replace_ready(transaction, own))
+                    return await until_answered(zk.exists, self._ready, watch=change.told) is not None
+                return await until_answered(self._create_and_look, own, change)
             except NoNodeError:
                 await make_path(zk, self.path, container=False)
+
+    async def _create_and_look(self, own: str, change: _ReadyWait) -> bool:
+        # One behind the other, so that nobody sees us, is let through and has left before we look: those of kazoo would
+        # have taken `ready` along.
+        async with self.client.pipeline() as pipeline:
+            created = await pipeline.create(own, self.data, ephemeral=True)
+            looked = await pipeline.exists(self._ready, watch=change.told)
+        with suppress(NodeExistsError):  # by a request whose reply was lost: nobody else has the name
+            created.result()
+        return looked.result() is not None
 
     def _replace_ready(self, change: Transaction, own: str) -> None:
         change.create(own, self.data, ephemeral=True)
@@ -280,11 +298,20 @@ class DoubleBarrier:
         await until_answered(attempt)
 
     async def _is_complete(self, session: int, *, wait: bool) -> bool:
-        """Whether the members are complete; waits until they are. Raises `_Vanished`: we are none of them any more."""
+        """Takes our place; whether the members are complete; waits until they are.
+
+        Raises:
+            _Vanished: we are none of them any more.
+        """
+        has_place = False
         while True:
             change = _ReadyWait(self.client, self._ready)
             async with change:
-                is_ready = await until_answered(self.client.exists, self._ready, watch=change.told) is not None
+                if has_place:
+                    is_ready = await until_answered(self.client.exists, self._ready, watch=change.told) is not None
+                else:
+                    is_ready = await self._take_place(change)
+                    has_place = True
                 names = [] if is_ready else await self._members()
                 if self.client.session_id != session:
                     raise _Vanished  # though the znode may still be there

@@ -6,7 +6,9 @@ Locks and elections are in `test_dropin_with_kazoo`.
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 
 from terzetto.client.kazoo.client import KazooClient
 
-from .programs import DROPIN, KAZOO, finish_program, start_program
+from .programs import DEADLINE, DROPIN, KAZOO, finish_program, start_program
 
 SHARE = 12
 
@@ -156,9 +158,15 @@ class Peer:
         self.process = process
 
     def heard(self) -> Any:
-        """The next thing that it says; if it ends instead, why."""
+        """The next thing that it says; if it ends instead, or hangs, why."""
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+        # Python writes then where each of its threads is.
+        patience = threading.Timer(DEADLINE, self.process.send_signal, [signal.SIGABRT])
+        patience.start()
+        try:
+            line = self.process.stdout.readline()
+        finally:
+            patience.cancel()
         if not line:
             finish_program(self.process)
         return json.loads(line)
@@ -184,7 +192,14 @@ class Pair:
         """Starts the next one."""
         prefix = self.prefixes[len(self.started)]
         arguments = ("program.py", self.hosts, recipe, name, str(SHARE))
-        peer = Peer(start_program(prefix, *arguments, folder=self.folder, stdin=subprocess.PIPE))
+        process = start_program(
+            prefix,
+            *arguments,
+            folder=self.folder,
+            environment={"PYTHONFAULTHANDLER": "1"},
+            stdin=subprocess.PIPE,
+        )
+        peer = Peer(process)
         self.started.append(peer)
         return peer
 

@@ -296,6 +296,74 @@ async def test_ready_counts_though_it_is_gone_again(ensemble: MemoryEnsemble, au
         await until(lambda: group.out == [0])
 
 
+KAZOO_S = f"/d/{0:032x}"
+"""A member of kazoo's, the first of all by name."""
+
+
+async def test_ready_goes_where_the_last_of_kazoo_s_waits_for_that(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    """It has let itself through and taken `ready` along before we looked, so we made another one."""
+    async with ensemble.open() as zk, ensemble.open() as kazoo:
+        await kazoo.create(KAZOO_S, ephemeral=True, makepath=True)
+        ours = DoubleBarrier(zk, "/d", 2)
+        assert await ours.enter()
+        assert tree(ensemble) > {KAZOO_S, "/d/ready"}
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ours.leave)
+            # As kazoo waits: for the last of all children, `ready` among them, to be deleted.
+            while last := sorted(set(await kazoo.get_children("/d")) - {KAZOO_S.rpartition("/")[2]}):
+                gone = trio.Event()
+                if await kazoo.exists(f"/d/{last[-1]}", watch=lambda _, gone=gone: gone.set()) is not None:
+                    with trio.fail_after(60):
+                        await gone.wait()
+            await kazoo.delete(KAZOO_S)
+        assert tree(ensemble) == {"/d"}
+
+
+async def test_ready_goes_also_where_our_body_has_failed(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:
+    ensemble.realm.create("/d")
+    ensemble.realm.create(KAZOO_S)
+    async with ensemble.open() as zk:
+        with pytest.raises(BodyError):
+            async with DoubleBarrier(zk, "/d", 2):
+                raise BodyError
+        await at_rest(zk)
+        assert tree(ensemble) == {"/d", KAZOO_S}
+
+
+async def test_ready_stays_for_the_slow_ones_where_all_are_ours(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    async with ensemble.open() as zk, trio.open_nursery() as nursery:
+        barriers = [DoubleBarrier(zk, "/d", 2) for _ in range(2)]
+        for barrier in barriers:
+            nursery.start_soon(barrier.enter)
+        await until(lambda: all(barrier.participating for barrier in barriers))
+        nursery.start_soon(barriers[0].leave)
+        await settle()
+        assert "/d/ready" in tree(ensemble)
+        await barriers[1].leave()
+
+
+async def test_nobody_of_kazoo_s_comes_and_goes_before_we_look(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    """Our znode completes them: they pass, take `ready` along and leave, as soon as they can see us."""
+    ensemble.realm.create("/d")
+    ensemble.realm.create(KAZOO_S)
+    async with ensemble.open() as zk, trio.open_nursery() as nursery:
+        ours = DoubleBarrier(zk, "/d", 2)
+        ensemble.latency = 1.0
+        nursery.start_soon(ours.enter)
+        await until(lambda: len(tree(ensemble)) > 2)
+        ensemble.realm.create("/d/ready")
+        ensemble.realm.delete("/d/ready")
+        ensemble.realm.delete(KAZOO_S)
+        with trio.fail_after(60):
+            await until(lambda: ours.participating)
+
+
 @pytest.mark.parametrize("session_lost", [False, True])
 async def test_kazoo_12_entering_survives_lost_connections_and_sessions(
     ensemble: MemoryEnsemble, autojump_clock: MockClock, session_lost: bool

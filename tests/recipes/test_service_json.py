@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from terzetto.recipes import ServiceInstance, ServiceType
-from terzetto.recipes._service_json import UnreadableInstanceError, decode, encode
+from terzetto.recipes._service_json import DEPTH_MAX, UnreadableInstanceError, decode, encode
 
 # What Curator writes for the instance below, byte for byte.
 CURATORS = (
@@ -202,10 +202,18 @@ def test_metadata_is_a_payload_that_is_a_mapping() -> None:
     assert ServiceInstance("s").service_type is ServiceType.DYNAMIC
 
 
-@pytest.mark.parametrize("data", [b"[" * 100_000, b'{"payload":' + b"[" * 5000 + b"]" * 5000 + b"}"])
+@pytest.mark.parametrize(
+    "data", [b"[" * 100_000, *(b'{"payload":' + b"[" * deep + b"]" * deep + b"}" for deep in (DEPTH_MAX, 5000))]
+)
 def test_what_is_too_deep_is_unreadable(data: bytes) -> None:
     with pytest.raises(UnreadableInstanceError):
         decode(data)
+
+
+def test_only_what_is_within_others_counts_as_deep() -> None:
+    deep = decode(b'{"payload":' + b"[" * (DEPTH_MAX - 2) + b"]" * (DEPTH_MAX - 2) + b"}")
+    assert deep == decode(encode(deep))
+    assert len(decode(b'{"payload":[' + b"[]," * DEPTH_MAX + b"{}]}").payload) == DEPTH_MAX + 1
 
 
 def test_instances_are_keys_whatever_their_payload_is() -> None:

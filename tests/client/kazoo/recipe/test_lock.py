@@ -114,6 +114,8 @@ def test_who_contends_in_vain_is_told_and_leaves_nothing(client: KazooClient, co
                 second.acquire(timeout=limit)
         with pytest.raises(ValueError, match="timeout"):
             second.acquire(blocking=False, timeout=1)
+        # What waited in vain is taken away in the background.
+        queued(client, "/l", 1)
         assert first.contenders() == ["first"]
     assert second.acquire(timeout=BOUND)
     assert second.release()
