@@ -375,7 +375,7 @@ class WebSocketListener:
 
     Attributes:
         endpoint: where it listens.
-        door: run its `serve`.
+        door: what it is.
     """
 
     def __init__(
@@ -392,6 +392,15 @@ class WebSocketListener:
         self.door = WebSocketDoor(listener, rules, self._enter, health=health, limits=limits, tokens=tokens, gate=gate)
         self._listener = listener
         self._arrived, self._arrivals = trio.open_memory_channel[Connection](math.inf)
+
+    async def serve(self) -> None:
+        """Lets clients in until cancelled; then connections that nobody has accepted are closed."""
+        try:
+            await self.door.serve()
+        finally:
+            with trio.CancelScope(shield=True):
+                while self._arrivals.statistics().current_buffer_used:
+                    await self._arrivals.receive_nowait().aclose()
 
     async def _enter(self, visitor: Visitor) -> None:
         connection = await visitor.accept()

@@ -77,7 +77,7 @@ class WebSocketPort:
         async with trio.open_nursery() as nursery:
             if self._tls is not None:
                 nursery.start_soon(self._tls.serve)
-            nursery.start_soon(self._door.door.serve)
+            nursery.start_soon(self._door.serve)
             nursery.start_soon(self._port.serve, self._gate)
 
     def stop_listening(self) -> None:

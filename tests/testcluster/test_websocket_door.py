@@ -12,11 +12,19 @@ import trio.testing
 from hypothesis import HealthCheck, given, settings, strategies as st
 from trio.testing import MockClock
 
-from terzetto.testcluster.websocket_door import HEAD_MAX, STRANGER_GRACE, DoorLimits, TokenFile, split_peer
+from terzetto.testcluster.memory_network import Network
+from terzetto.testcluster.websocket_door import (
+    HEAD_MAX,
+    STRANGER_GRACE,
+    DoorLimits,
+    TokenFile,
+    WebSocketListener,
+    split_peer,
+)
 from terzetto.testcluster.websocket_rules import DoorRules, Tokens, parse_networks
 
 from .port import connect_frame
-from .web import WebClient, http, world
+from .web import DOOR, WebClient, http, world
 
 KEY = base64.b64encode(bytes(16)).decode()
 TOKEN = "0123456789abcdef"
@@ -221,3 +229,17 @@ def test_tokens_are_read_again_when_their_file_changes(tmp_path: Path, caplog: p
 )
 def test_peers(peer: str, expected: tuple[str, int]) -> None:
     assert split_peer(peer) == expected
+
+
+async def test_who_was_let_in_and_not_accepted_is_closed_at_the_end(autojump_clock: MockClock) -> None:
+    """A server may end between the two."""
+    network = Network()
+    inner = await network.transport("door").listen(DOOR)
+    listener = WebSocketListener(inner, DoorRules(), health=lambda: (200, "serving"), limits=DoorLimits())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listener.serve)
+        client = WebClient(await network.transport("client").dial(inner.endpoint))
+        assert await client.upgrade() == 101
+        nursery.cancel_scope.cancel()
+    with trio.fail_after(10):
+        assert await client.end() == (1000, "")
