@@ -12,6 +12,7 @@ from trio.testing import MockClock
 from terzetto.client import SessionExpiredError, ZooKeeper
 from terzetto.client.wire import Opcode
 from terzetto.recipes import Barrier, DoubleBarrier
+from terzetto.recipes._znodes import ChangeWait
 from tests.client.memory_server import Door, MemoryEnsemble, pass_time, settle, until
 from tests.client.server_link import Fault, nth
 
@@ -313,10 +314,10 @@ async def test_ready_goes_where_the_last_of_kazoo_s_waits_for_that(
             nursery.start_soon(ours.leave)
             # As kazoo waits: for the last of all children, `ready` among them, to be deleted.
             while last := sorted(set(await kazoo.get_children("/d")) - {KAZOO_S.rpartition("/")[2]}):
-                gone = trio.Event()
-                if await kazoo.exists(f"/d/{last[-1]}", watch=lambda _, gone=gone: gone.set()) is not None:
-                    with trio.fail_after(60):
-                        await gone.wait()
+                with trio.fail_after(60):
+                    async with ChangeWait(kazoo, f"/d/{last[-1]}") as gone:
+                        if await kazoo.exists(f"/d/{last[-1]}", watch=gone.told) is not None:
+                            await gone.happened()
             await kazoo.delete(KAZOO_S)
         assert tree(ensemble) == {"/d"}
 

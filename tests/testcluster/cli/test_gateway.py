@@ -138,9 +138,12 @@ async def test_what_the_servers_are_asked_for_is_read_again_too(
         async def answer() -> None:
             while True:
                 connection = await listener.accept()
-                with suppress(trio.BrokenResourceError):
-                    await connection.receive()
-                await connection.aclose()
+                try:
+                    with suppress(trio.BrokenResourceError):
+                        await connection.receive()
+                finally:
+                    with trio.CancelScope(shield=True):
+                        await connection.aclose()
 
         nursery.start_soon(answer)
         with pytest.raises(trio.BrokenResourceError):
