@@ -54,6 +54,9 @@ class Harm:
             process.go_on()
         for sid, machine in self.stack.machines.items():
             machine.process.go_on()
+            if machine.is_killed:
+                # One that was stopped as it was killed has not come to its end yet.
+                await machine.ended.wait()
             if machine.server is None:
                 await self.stack.start(sid)
 

@@ -44,6 +44,7 @@ class Machine:
     storage: MemoryStorage = field(default_factory=MemoryStorage)
     server: ZooKeeperServer | None = None
     ended: trio.Event = field(default_factory=trio.Event)
+    is_killed: bool = False
 
     @property
     def name(self) -> str:
@@ -105,7 +106,7 @@ class Stack:
     async def start(self, sid: int) -> None:
         """Starts a server with what its storage has kept."""
         machine = self.machines[sid]
-        machine.ended = trio.Event()
+        machine.ended, machine.is_killed = trio.Event(), False
         transport = self.network.transport(machine.name)
         machine.server = ZooKeeperServer(
             machine.config,
@@ -130,6 +131,7 @@ class Stack:
         """Ends a server as SIGKILL does."""
         machine = self.machines[sid]
         if machine.server is not None:
+            machine.is_killed = True
             machine.server.kill()
             machine.process.go_on()
             await machine.ended.wait()

@@ -93,3 +93,8 @@ def test_another_seed_is_another_run() -> None:
     for run in runs:
         run.run()
     assert runs[0].ledger.fingerprint() != runs[1].ledger.fingerprint()
+
+
+def test_a_server_that_is_stopped_as_it_is_killed_comes_back() -> None:
+    """The faults ended between the two, and nobody started it again."""
+    assert run_seed(5000535)["leaders killed"]
