@@ -16,13 +16,14 @@ if sys.version_info < (3, 11):  # trio depends on the backport there
     from exceptiongroup import BaseExceptionGroup
 
 
-def _leaves(error: BaseException | None) -> list[BaseException]:
+def leaves_of(error: BaseException | None) -> list[BaseException]:
+    """The exceptions inside a group, however deep; a bare one is its own, `None` has none."""
     if error is None:
         return []
     if not isinstance(error, BaseExceptionGroup):
         return [error]
     group = cast("BaseExceptionGroup[BaseException]", error)
-    return [leaf for inner in group.exceptions for leaf in _leaves(inner)]
+    return [leaf for inner in group.exceptions for leaf in leaves_of(inner)]
 
 
 class PlainNursery:
@@ -45,11 +46,11 @@ class PlainNursery:
             return await self._opened.__aexit__(kind, error, traceback)
         except BaseException as raised:
             # Told by their leaves: a group that passes a cancelled nursery is another group of the same errors.
-            own = {id(leaf) for leaf in _leaves(error)}
-            leaves = _leaves(raised)
+            own = {id(leaf) for leaf in leaves_of(error)}
+            leaves = leaves_of(raised)
             others = [leaf for leaf in leaves if id(leaf) not in own and not isinstance(leaf, trio.Cancelled)]
             if not others and own and own <= {id(leaf) for leaf in leaves}:
                 return False  # Python goes on raising the body's own error.
-            if len(others) == 1 and all(isinstance(leaf, trio.Cancelled) for leaf in _leaves(error)):
+            if len(others) == 1 and all(isinstance(leaf, trio.Cancelled) for leaf in leaves_of(error)):
                 raise others[0] from others[0].__cause__
             raise

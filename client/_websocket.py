@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import trio
 
 from ._hosts import Endpoint
+from ._scopes import leaves_of
 from ._tls import TlsConnection
 from ._transport import RECEIVE_SIZE, Connection, Listener, Transport
 from ._websocket_frames import MESSAGE_MAX, masked_message, messages_of, plain_payload
@@ -428,12 +429,7 @@ class _GatewayLink:
 
 def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """What ended a handshake: the first failure that is no cancellation."""
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            return _first_cause(cast("BaseExceptionGroup[BaseException]", error))
-        if not isinstance(error, trio.Cancelled):
-            return error
-    return group
+    return next((leaf for leaf in leaves_of(group) if not isinstance(leaf, trio.Cancelled)), group)
 
 
 def _host_header(endpoint: Endpoint) -> str:

@@ -12,12 +12,13 @@ from contextlib import AbstractAsyncContextManager
 from inspect import Parameter, isawaitable, signature
 from math import isnan
 from types import TracebackType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import trio
 
 from terzetto.client import PlainNursery, SessionExpiredError, WatchedEvent, ZooKeeper
 
+from ._ownership import leaves_of
 from ._znodes import until_answered
 
 if sys.version_info < (3, 11):  # trio depends on the backport there
@@ -44,16 +45,9 @@ async def in_any_session(zk: ZooKeeper, call: Callable[..., Awaitable[T]], *args
                 raise
 
 
-def _leaves(error: BaseException) -> list[BaseException]:
-    if not isinstance(error, BaseExceptionGroup):
-        return [error]
-    group = cast("BaseExceptionGroup[BaseException]", error)
-    return [leaf for inner in group.exceptions for leaf in _leaves(inner)]
-
-
 def _says_the_end(error: BaseException) -> bool:
     """Whether it says nothing but that the client is over."""
-    return all(isinstance(leaf, SessionExpiredError) for leaf in _leaves(error))
+    return all(isinstance(leaf, SessionExpiredError) for leaf in leaves_of(error))
 
 
 async def one_end(block: Awaitable[T], body: BaseException | None = None) -> T | None:
@@ -70,7 +64,7 @@ async def one_end(block: Awaitable[T], body: BaseException | None = None) -> T |
             raise
         if body is not None and _says_the_end(body):
             return None  # Python goes on raising it.
-        first = _leaves(group)[0]
+        first = leaves_of(group)[0]
         raise first from first.__cause__
 
 

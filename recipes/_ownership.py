@@ -492,12 +492,17 @@ async def owning(
         ended(held)
 
 
+def leaves_of(error: BaseException) -> list[BaseException]:
+    """The exceptions inside a group, however deep; a bare one is its own."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return [leaf for inner in group.exceptions for leaf in leaves_of(inner)]
+
+
 def is_loss(error: BaseException, path: str) -> bool:
     """Whether an exception says nothing but that this path is owned no more, also in groups as nurseries raise them."""
-    if isinstance(error, BaseExceptionGroup):
-        group = cast("BaseExceptionGroup[BaseException]", error)
-        return all(is_loss(inner, path) for inner in group.exceptions)
-    return isinstance(error, OwnershipLost) and error.path == path
+    return all(isinstance(leaf, OwnershipLost) and leaf.path == path for leaf in leaves_of(error))
 
 
 def add_note(error: BaseException, note: str) -> None:
