@@ -149,7 +149,8 @@ def test_options_reach_the_server(own_zookeeper: OwnZooKeeper) -> None:
     conf = server.four_letter("conf")
     assert "tickTime=400\n" in conf
     assert "maxClientCnxns=7\n" in conf
-    assert "checkIntervalMs=321 " in server.log_tail(1000)
+    # The server makes its container manager, which says so, after it has begun to serve.
+    _await(lambda: "checkIntervalMs=321 " in server.log_tail(1000))
 
 
 def test_tls_port(own_zookeeper: OwnZooKeeper, tmp_path: Path) -> None:

@@ -241,12 +241,29 @@ final class Recipes {
                 switch (words.next()) {
                     case "members" -> member.getCurrentMembers();
                     case "set" -> {
-                        member.setThisData(words.rest());
+                        setOnceMade(member, words.rest());
                         yield "ok";
                     }
                     case "close" -> closed(member);
                     default -> unknown(words);
                 };
+    }
+
+    /**
+     * Curator refuses new data between the server's making of the znode, which others see at once, and the run of its
+     * own callback, and a GroupMember has no way to wait for that.
+     */
+    private static void setOnceMade(GroupMember member, byte[] data) throws InterruptedException {
+        long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(15);
+        while (true) {
+            try {
+                member.setThisData(data);
+                return;
+            } catch (IllegalStateException notYet) {
+                if (System.nanoTime() > end) throw notYet;
+                Thread.sleep(5);
+            }
+        }
     }
 
     private static Subject node(PersistentNode node) {
