@@ -33,7 +33,7 @@ from ._item_frames import pack_items, unpack_items
 from ._layout import Seat, in_order
 from ._ownership import Ownership, ProofMode, SuspendMode, Terms, owning
 from ._receipts import change_once
-from ._znodes import join, make_path, until_answered
+from ._znodes import join, make_path, native, until_answered
 from .errors import ItemFormatError
 
 PREFIX = "queue-"
@@ -173,7 +173,7 @@ class ItemQueue(ABC, Generic[ItemT]):
             raise ValueError("a queue needs a znode of its own, not '/'")
         if lock_path == path:
             raise ValueError(f"the claims need a path of their own, not {path!r}")
-        self.client = client
+        self.client = native(client)
         self.path = path
         self.lock_path = lock_path
         self._terms = Terms(proof, on_suspend)

@@ -39,6 +39,15 @@ def join(path: str, name: str) -> str:
     return f"/{name}" if path == "/" else f"{path}/{name}"
 
 
+def native(client: ZooKeeper) -> ZooKeeper:
+    """The client that a recipe is given. Raises `TypeError`: it is none, which would come out at the first request."""
+    if not isinstance(client, ZooKeeper):
+        raise TypeError(
+            f"client must be what open_zookeeper() gives, a ZooKeeper, not {type(client).__name__}: {client!r}"
+        )
+    return client
+
+
 def encoded(identifier: str | bytes | None) -> bytes:
     """What a recipe writes into its znode to say whose it is. Bytes are taken as they are."""
     return identifier if isinstance(identifier, bytes) else str(identifier or "").encode()

@@ -17,7 +17,7 @@ from terzetto.client import BadVersionError, NodeExistsError, NoNodeError, Trans
 
 from ._following import in_any_session
 from ._receipts import change_once
-from ._znodes import make_path
+from ._znodes import make_path, native
 from .lock import Lock
 
 OPTIMISTIC_ATTEMPTS = 4
@@ -57,7 +57,7 @@ class AtomicLong:
     ) -> None:
         if attempts < 0:
             raise ValueError(f"attempts must not be negative, and is {attempts}")
-        self.client = client
+        self.client = native(client)
         self.path = path
         self.lock_path = lock_path
         self.attempts = attempts

@@ -42,6 +42,7 @@ from ._znodes import (
     encoded,
     join,
     make_path,
+    native,
     pause_if_throttled,
     until_answered,
     wait_deleted,
@@ -63,7 +64,7 @@ class Barrier:
     """
 
     def __init__(self, client: ZooKeeper, path: str) -> None:
-        self.client = client
+        self.client = native(client)
         self.path = path
 
     async def create(self) -> None:
@@ -150,7 +151,7 @@ class DoubleBarrier:
     def __init__(self, client: ZooKeeper, path: str, num_clients: int, identifier: str | bytes | None = None) -> None:
         if isinstance(num_clients, bool) or not isinstance(num_clients, int) or num_clients < 1:
             raise ValueError(f"num_clients must be a positive int, not {num_clients!r}")
-        self.client = client
+        self.client = native(client)
         self.path = path
         self.num_clients = num_clients
         self.data = encoded(f"{socket.getfqdn()}-{os.getpid()}" if identifier is None else identifier)

@@ -20,7 +20,7 @@ from terzetto.client import KazooState, PlainNursery, Resync, ZnodeStat, ZooKeep
 
 from ._following import Standing, in_any_session
 from ._mirror import CachedZnode, ChangeKind, TreeMirror, ZnodeChange
-from ._znodes import make_path
+from ._znodes import make_path, native
 
 DefaultT = TypeVar("DefaultT")
 
@@ -29,7 +29,7 @@ class _Cache(Standing):
     """What both share: the copy, for the block."""
 
     def __init__(self, client: ZooKeeper, path: str, depth: int | None) -> None:
-        self.client = client
+        self.client = native(client)
         self.path = path
         self._mirror = TreeMirror(client, path, self._changed, depth=depth)
 

@@ -31,7 +31,7 @@ from terzetto.client import (
 
 from ._following import Latest, LatestStream, Standing, call_back, in_any_session
 from ._mirror import CachedZnode, TreeMirror
-from ._znodes import make_path, pause_if_throttled
+from ._znodes import make_path, native, pause_if_throttled
 from .errors import ConfigParseError
 
 log = logging.getLogger("terzetto.recipes")
@@ -53,7 +53,7 @@ class _Watcher(Standing, Generic[ConfigT]):
         func: Callable[[ConfigT], Any] | None,
         on_error: Callable[[ConfigParseError], Any] | None,
     ) -> None:
-        self.client = client
+        self.client = native(client)
         self._func = func
         self._on_error = on_error
         self._latest: Latest[Any] = Latest(_UNSET)

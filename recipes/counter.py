@@ -14,7 +14,7 @@ from terzetto.client import BadVersionError, NoNodeError, Transaction, ZooKeeper
 
 from ._following import in_any_session
 from ._receipts import change_once
-from ._znodes import join, make_path
+from ._znodes import join, make_path, native
 
 NumberT = TypeVar("NumberT", int, float)
 
@@ -40,7 +40,7 @@ class Counter(Generic[NumberT]):
             raise TypeError(f"default must be a number, not {default!r}")
         if support_curator and not isinstance(default, int):
             raise TypeError(f"Curator's counters are ints, not {default!r}")
-        self.client = client
+        self.client = native(client)
         self.path = path
         self.default: NumberT = default
         self.pre_value: NumberT | None = None

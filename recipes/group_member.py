@@ -13,7 +13,7 @@ from terzetto.client import PlainNursery, ZooKeeper
 
 from ._following import Latest, LatestStream, Standing
 from ._mirror import TreeMirror
-from ._znodes import join
+from ._znodes import join, native
 from .persistent_node import PersistentNode
 
 
@@ -36,7 +36,7 @@ class GroupMember(Standing):
     ) -> None:
         if not member_id or "/" in member_id or member_id in (".", ".."):
             raise ValueError(f"{member_id!r} cannot be the name of a znode, so of no member either")
-        self.client = client
+        self.client = native(client)
         self.path = path
         self.id = member_id
         self._node = PersistentNode(client, join(path, member_id), data, container=container)

@@ -13,7 +13,7 @@ from terzetto.client import PlainNursery, ZooKeeper
 from ._contenders import ContenderQueue
 from ._layout import LayoutName, lock_role
 from ._ownership import Ownership, ProofMode, SuspendMode, Terms
-from ._znodes import encoded
+from ._znodes import encoded, native
 from .errors import OwnershipLost
 
 
@@ -43,7 +43,7 @@ class LeaderLatch:
         on_suspend: SuspendMode = "wait",
         container: bool | None = None,
     ) -> None:
-        self.client = client
+        self.client = native(client)
         self.path = path
         self.data = encoded(identifier)
         self._terms = Terms(proof, on_suspend)

@@ -26,7 +26,7 @@ from terzetto.client import (
 )
 
 from ._ownership import Ownership
-from ._znodes import join, make_path, pause_if_throttled, until_answered
+from ._znodes import join, make_path, native, pause_if_throttled, until_answered
 from .lock import Lock
 
 _VERSION = 1
@@ -66,7 +66,7 @@ class NonBlockingLease:
             raise TypeError(f"duration must be a timedelta, not {duration!r}")
         if not (identifier is None or isinstance(identifier, str)):
             raise TypeError(f"identifier must be a str or None, not {identifier!r}")
-        self.client = client
+        self.client = native(client)
         self.path = path
         self.duration = duration
         self.identifier = socket.gethostname() if identifier is None else identifier

@@ -19,7 +19,7 @@ from ._acquiring import Acquirable
 from ._contenders import ContenderQueue
 from ._layout import LayoutName, lock_role
 from ._ownership import Ownership, OwnershipT, ProofMode, SuspendMode, Terms
-from ._znodes import encoded, join
+from ._znodes import encoded, join, native
 from .revocation import revoke
 
 
@@ -43,7 +43,7 @@ class _QueueLock(Acquirable[OwnershipT], Generic[OwnershipT]):
         container: bool | None = None,
     ) -> None:
         super().__init__(path, reentrant=reentrant)
-        self.client = client
+        self.client = native(client)
         self.data = encoded(identifier)
         self._terms = Terms(proof, on_suspend)
         role = lock_role(layout, self._kind, extra_lock_patterns)

@@ -16,7 +16,7 @@ import trio
 from terzetto.client import NoNodeError, PlainNursery, ZooKeeper
 
 from ._following import Latest, Standing, in_any_session
-from ._znodes import encoded, join
+from ._znodes import encoded, join, native
 from .persistent_node import PersistentNode
 
 
@@ -24,7 +24,7 @@ class _Party(Standing):
     """See `Party`."""
 
     def __init__(self, client: ZooKeeper, path: str, identifier: str | bytes | None = None) -> None:
-        self.client = client
+        self.client = native(client)
         self.path = path
         self.data = encoded(identifier)
         self._node = join(path, self._name())

@@ -23,7 +23,7 @@ from terzetto.client import (
 )
 
 from ._following import Latest, Standing, in_any_session
-from ._znodes import ChangeWait, delete_once, join, make_path
+from ._znodes import ChangeWait, delete_once, join, make_path, native
 
 _OVERTAKEN = (RolledBackError, RuntimeInconsistency, NoNodeError, NodeExistsError)
 
@@ -57,7 +57,7 @@ class PersistentNode(Standing):
     def __init__(
         self, client: ZooKeeper, path: str, data: bytes = b"", *, ephemeral: bool = True, container: bool = True
     ) -> None:
-        self.client = client
+        self.client = native(client)
         self.path = path
         self.data = _checked(data)
         self._ephemeral = ephemeral

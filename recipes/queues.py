@@ -25,7 +25,7 @@ from terzetto.client import (
 from ._following import Rearmed, first_of, in_any_session, looks_once, within
 from ._layout import Seat, in_order
 from ._receipts import change_once
-from ._znodes import join, make_path, until_answered
+from ._znodes import join, make_path, native, until_answered
 
 _PRIORITY_DIGITS = 3
 _NAME = re.compile(rf"(entry-[0-9]{{{_PRIORITY_DIGITS}}}-)(-[0-9]{{9,10}}|[0-9]{{10}})\Z")
@@ -73,7 +73,7 @@ class Queue:
     def __init__(self, client: ZooKeeper, path: str) -> None:
         if path == "/":
             raise ValueError("a queue needs a znode of its own, not '/'")
-        self.client = client
+        self.client = native(client)
         self.path = path
 
     async def put(self, value: bytes, priority: int = 100) -> None:
@@ -171,7 +171,7 @@ class LockingQueue:
     """
 
     def __init__(self, client: ZooKeeper, path: str) -> None:
-        self.client = client
+        self.client = native(client)
         self.path = path
         self.id = uuid.uuid4().hex.encode()
         self.processing_element: HeldItem | None = None

@@ -36,6 +36,7 @@ from ._znodes import (
     find_children,
     join,
     make_path,
+    native,
     pause_if_throttled,
     until_answered,
 )
@@ -110,7 +111,7 @@ class _Leases(Acquirable[Ownership]):
         if isinstance(max_leases, bool) or not isinstance(max_leases, int) or max_leases < 1:
             raise ValueError(f"max_leases must be a positive int, not {max_leases!r}")
         role = lock_role(layout, "lock")
-        self.client = client
+        self.client = native(client)
         self.data = encoded(identifier)
         self.max_leases = max_leases
         self._layout: LayoutName = layout

@@ -19,7 +19,7 @@ from terzetto.client import NoNodeError, PlainNursery, ZooKeeper
 from ._following import Latest, LatestStream, Standing, in_any_session
 from ._mirror import TreeMirror
 from ._service_json import ServiceInstance, ServiceType, UnreadableInstanceError, decode, encode
-from ._znodes import join
+from ._znodes import join, native
 from .persistent_node import PersistentNode
 
 InstanceFilter = Callable[[ServiceInstance], bool]
@@ -35,7 +35,7 @@ class ServiceRegistry:
     """
 
     def __init__(self, client: ZooKeeper, base_path: str = "/services", *, container: bool = True) -> None:
-        self.client = client
+        self.client = native(client)
         self.base_path = base_path
         self._container = container
 
@@ -263,7 +263,7 @@ class ServiceProvider(Standing):
     ) -> None:
         if down_after < 1 or down_for < 0:
             raise ValueError(f"down_after must be at least 1 and down_for 0 s, not {down_after} and {down_for}")
-        self.client = client
+        self.client = native(client)
         self.name = name
         self.path = join(base_path, _checked("service", name))
         self._choice = choice or RoundRobinChoice()

@@ -22,7 +22,7 @@ from terzetto.client import KazooState, LockTimeout, NoNodeError, PlainNursery, 
 
 from ._following import Latest, Standing, call_back, first_of, in_any_session, looks_once, within
 from ._ownership import GuardedTransaction, Ownership, ProofMode, SuspendMode, Terms, add_note
-from ._znodes import join, make_path
+from ._znodes import join, make_path, native
 from .errors import OwnershipLost
 from .lock import Lock
 from .multilock import MultiOwnership
@@ -218,7 +218,7 @@ class SetPartitioner(Standing):
             raise TypeError(f"identifier must be a str or None, not {identifier!r}")
         if "/" in identifier:
             raise ValueError(f"an identifier in a znode's name has no slash: {identifier!r}")
-        self.client = client
+        self.client = native(client)
         self.path = path
         self.identifier = identifier
         self.time_boundary = time_boundary

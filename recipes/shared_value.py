@@ -18,7 +18,7 @@ from terzetto.client import BadVersionError, NodeExistsError, NoNodeError, Plain
 
 from ._following import Latest, LatestStream, Rearmed, Standing, in_any_session
 from ._receipts import change_once
-from ._znodes import join, make_path
+from ._znodes import join, make_path, native
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class _Shared(Standing, Generic[T]):
     """See `SharedValue`."""
 
     def __init__(self, client: ZooKeeper, path: str, seed: T) -> None:
-        self.client = client
+        self.client = native(client)
         self.path = path
         self.seed = seed
         self._seed_data = self._encoded(seed)

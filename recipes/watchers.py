@@ -16,6 +16,7 @@ import trio
 from terzetto.client import KazooException, NoNodeError, PlainNursery, WatchedEvent, ZnodeStat, ZooKeeper
 
 from ._following import Rearmed, call_back, in_any_session, one_end, takes
+from ._znodes import native
 
 ItemT = TypeVar("ItemT")
 
@@ -60,7 +61,7 @@ class _StandingWatch(ABC, Generic[ItemT]):
     def __init__(self, client: ZooKeeper, path: str, func: Callable[..., Any] | None) -> None:
         if func is not None and not callable(func):
             raise KazooException(f"a watch calls a function, not {func!r}")
-        self.client = client
+        self.client = native(client)
         self.path = path
         self._func = func
         self._change = Rearmed(client, path)
@@ -264,7 +265,7 @@ class PatientChildrenWatch:
     def __init__(self, client: ZooKeeper, path: str, time_boundary: float = 30) -> None:
         if time_boundary < 0:
             raise ValueError(f"time_boundary must be 0 seconds or more, not {time_boundary}")
-        self.client = client
+        self.client = native(client)
         self.path = path
         self.time_boundary = time_boundary
         self._change = Rearmed(client, path)

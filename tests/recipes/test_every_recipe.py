@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -27,6 +29,7 @@ from terzetto.recipes import (
     ReadLock,
     Semaphore,
     SemaphoreMutex,
+    ServiceInstance,
     WriteLock,
 )
 from tests.client.memory_server import MemoryEnsemble, settle
@@ -328,3 +331,34 @@ async def test_below_a_chroot_it_is_the_same(ensemble: MemoryEnsemble, autojump_
         assert await at_rest(zk) == before
         kept = {f"/a/root{path}" for path in ("", "/p", *use.parents, *use.keeps)}
         assert tree(ensemble) <= {"/a", *kept}
+
+
+# What else each takes that it does not make up itself.
+GIVEN: dict[str, Any] = {
+    "path": "/a",
+    "paths": ["/a"],
+    "base_path": "/a",
+    "parse": json.loads,
+    "num_clients": 2,
+    "member_id": "me",
+    "count": 2,
+    "duration": timedelta(minutes=1),
+    "ttl": 60.0,
+    "instance": ServiceInstance("web", "1"),
+    "name": "web",
+    "set": ["part"],
+    "seed": b"",
+}
+
+
+@pytest.mark.parametrize("name", [*sorted(set(RECIPES) - {"MultiLock"}), *MADE_BY])
+async def test_what_is_no_client_is_named_at_once(name: str) -> None:
+    recipe = getattr(terzetto.recipes, name)
+    required = [
+        parameter
+        for parameter in inspect.signature(recipe).parameters.values()
+        if parameter.default is parameter.empty and parameter.name != "client"
+    ]
+    arguments = {parameter.name: GIVEN[parameter.name] for parameter in required}
+    with pytest.raises(TypeError, match=r"client must be what open_zookeeper\(\) gives.*not str: '127\.0\.0\.1:2181'"):
+        recipe("127.0.0.1:2181", **arguments)
