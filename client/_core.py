@@ -46,16 +46,12 @@ class ClientCore:
         self.streams: dict[WatchStream, None] = {}
         self.states = StateNode(self.session.state)
         self.guard = LapseGuard(self.session, self.clock)
-        self.lapsed = trio.Event()
-        """Replaced each time the state changes; waiters for the end of a proof look again then."""
         self._session_was_lost = False
         runner.listeners[self._state_changed] = None
 
     def _state_changed(self, state: str) -> None:
         if state != self.states.state:
             self.states = self.states.append(state)
-        self.lapsed.set()
-        self.lapsed = trio.Event()
         self.guard.look()
         if state == KazooState.LOST:
             self._session_was_lost = True
@@ -86,7 +82,6 @@ class ClientCore:
     def end(self) -> None:
         """No state follows; whoever waits for one is let go."""
         self.states.close()
-        self.lapsed.set()
         self.guard.look()
 
 
@@ -94,12 +89,13 @@ RETRYABLE = (ConnectionLoss, ThrottledOpError)
 _ASKED_AGAIN = (*RETRYABLE, SessionMovedError)
 
 
-class LapseGuard:
+class LapseGuard(trio.abc.Instrument):
     """Cancels scopes when the proof that they rest on has lapsed. One task of the client serves all of them.
 
     A scope's `deadline` is the guard's while the scope is guarded: set to the end of the proof, and moved on when the
     proof is renewed. So trio itself cancels it in time, before any task that became ready meanwhile runs, also in a
-    process that was stopped. The guard looks at the clock at least every twentieth of the session timeout.
+    process that was stopped. What trio's clock does not see, a sleep of the machine, the guard sees in the same place:
+    it looks at the client's clock in every pass of the scheduler, before the tasks.
     """
 
     def __init__(self, session: Session, clock: Clock) -> None:
@@ -108,12 +104,16 @@ class LapseGuard:
         self._guarded: dict[trio.CancelScope, SessionProof] = {}
         self._due: dict[DeletionWatch, None] = {}
         self._wanted = trio.Event()
+        self._in_every_pass = False
 
     def add(self, scope: trio.CancelScope, proof: SessionProof) -> None:
         """Guards a scope from now on."""
         self._guarded[scope] = proof
         self._look_at(scope, proof)
         self._wanted.set()
+        if self._guarded and not self._in_every_pass:
+            self._in_every_pass = True
+            trio.lowlevel.add_instrument(self)
 
     def discard(self, scope: trio.CancelScope) -> None:
         """Guards it no more; its deadline is left without a limit."""
@@ -133,6 +133,11 @@ class LapseGuard:
             scope.cancel()
             self._guarded.pop(scope, None)
 
+    def after_io_wait(self, timeout: float) -> None:
+        """Called by trio before it looks at its own deadlines, and then runs tasks."""
+        if self._guarded and self._clock.now() >= self._session.proof.deadline:
+            self.look()
+
     def send_soon(self, watch: DeletionWatch) -> None:
         """Has a watch sent in the next scheduler pass, unless it is withdrawn until then."""
         self._due[watch] = None
@@ -146,17 +151,28 @@ class LapseGuard:
         """Looks, as long as there is anything to guard. Without this task nothing is prolonged, which errs on the safe
         side.
         """
-        while True:
-            with trio.CancelScope() as pause:
-                while True:
-                    if self._guarded and pause.deadline == math.inf:
-                        pause.deadline = trio.current_time() + max(self._session.timeout / 20, 0.01)
-                    await self._wanted.wait()
-                    self._wanted = trio.Event()
-                    due, self._due = self._due, {}
-                    for watch in due:
-                        watch.send()
-            self.look()
+        try:
+            while True:
+                with trio.CancelScope() as pause:
+                    while True:
+                        if self._in_every_pass and pause.deadline == math.inf:
+                            pause.deadline = trio.current_time() + max(self._session.timeout / 20, 0.01)
+                        await self._wanted.wait()
+                        self._wanted = trio.Event()
+                        due, self._due = self._due, {}
+                        for watch in due:
+                            watch.send()
+                self.look()
+                # Not with every scope that is let go: a lock may be taken a thousand times a second.
+                if not self._guarded:
+                    self._leave_the_passes()
+        finally:
+            self._leave_the_passes()
+
+    def _leave_the_passes(self) -> None:
+        if self._in_every_pass:
+            self._in_every_pass = False
+            trio.lowlevel.remove_instrument(self)
 
 
 class DeletionWatch:
@@ -235,10 +251,13 @@ class SessionProof:
     async def wait_lapsed(self) -> None:
         """Returns when the proof has run out, at once when there is none. A checkpoint."""
         await trio.lowlevel.checkpoint()
-        while (left := self.remaining()) > 0:
-            # A short sleep looks at the clock again soon: it may go on while the machine sleeps, trio's does not.
-            with trio.move_on_after(min(left, max(self._core.session.timeout / 20, 0.01))):
-                await self._core.lapsed.wait()
+        while self.remaining() > 0:
+            with trio.CancelScope() as scope:
+                self.guard(scope)
+                try:
+                    await trio.sleep_forever()
+                finally:
+                    self.unguard(scope)
 
     def guard(self, scope: trio.CancelScope) -> None:
         """Has a cancel scope end with the proof, until `unguard`: cancelled when it lapses, at once when it has.

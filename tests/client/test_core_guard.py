@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import trio
+import trio._core._run as scheduler
 from hypothesis import given, strategies as st
 from trio.testing import MockClock
 
@@ -119,17 +121,44 @@ async def test_a_clock_that_goes_on_while_trio_s_stands_still_is_looked_at(
 
     clock = BootedClock()
     async with ensemble.open(session_timeout=T, clock=clock) as zk:
-        woken_at = 0.0
         with zk.keep_proof() as proof:
             await proof.renew()
             with trio.CancelScope() as scope:
                 proof.guard(scope)
                 await pass_time(T)
                 clock.slept = T
-                woken_at = trio.current_time()
-                await trio.sleep_forever()
+                await trio.lowlevel.checkpoint()
+                raise AssertionError("it passed a checkpoint")
             assert scope.cancelled_caught
-            assert trio.current_time() - woken_at <= T / 20 + 1e-9
+
+
+def _watching_every_pass() -> int:
+    """How many instruments trio calls in every pass of its scheduler."""
+    run: Any = scheduler.GLOBAL_RUN_CONTEXT
+    return len(run.runner.instruments.get("after_io_wait", {}))
+
+
+async def test_the_passes_are_left_when_there_is_nothing_to_guard(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    before = _watching_every_pass()
+    async with ensemble.open(session_timeout=T) as zk:
+        await pass_time(T)
+        assert _watching_every_pass() == before
+        with zk.keep_proof() as proof:
+            await proof.renew()
+            scope = trio.CancelScope()
+            for _ in range(3):
+                proof.guard(scope)
+                assert _watching_every_pass() == before + 1
+                proof.unguard(scope)
+            await pass_time(T)
+            assert _watching_every_pass() == before
+            proof.guard(scope)
+            assert _watching_every_pass() == before + 1
+    assert _watching_every_pass() == before
+    proof.guard(trio.CancelScope())
+    assert _watching_every_pass() == before, "there is nothing to guard when the client has ended"
 
 
 async def test_a_proof_of_one_session_says_nothing_of_the_next(

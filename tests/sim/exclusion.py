@@ -26,9 +26,6 @@ from .exclusion_ledger import Ledger, Violation
 from .stack_ensemble import Stack, open_stack
 from .stack_processes import Process, pass_time, repeatable
 
-LOOKS = 1 / 20
-"""How often a client that owns looks at its clock, in session timeouts."""
-
 HEALED_WITHIN = 40
 """How long the healed ensemble may take until two more bodies have begun, in session timeouts: some bodies are long."""
 
@@ -127,7 +124,6 @@ class Run:
         }
         async with open_stack(3, seed=random.Random(f"{self.seed} stack").getrandbits(32), **settings) as stack:
             self.ledger.trees = lambda: _trees(stack)
-            self.ledger.drowsy_for = plan.timeout * LOOKS + 0.001
             trio.lowlevel.add_instrument(self.ledger)
             try:
                 await self._play(stack)

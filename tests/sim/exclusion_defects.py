@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from math import inf
 from typing import Any
 
+from terzetto.client._core import LapseGuard
 from terzetto.client._proof import OwnershipProof
 from terzetto.client._session import Session
 from terzetto.recipes._ownership import GuardedTransaction, Ownership
@@ -132,6 +133,10 @@ def _by_one_request(answered: Function) -> Function:
     return proving
 
 
+def _unseen(after_io_wait: Function) -> Function:
+    return lambda guard, timeout: None
+
+
 # What follows from the end --------------------------------------------------------------------------------------------
 
 
@@ -204,6 +209,12 @@ DEFECTS = (
         "the clock stops while the process does",
         _PROOFS,
         clock_of=StoppingClock,
+        stress=_of("Lock", "client sleeps", ticks=8),
+    ),
+    Defect(
+        "a sleep of the machine is seen a while after it",
+        _PROOFS,
+        patches=((LapseGuard, "after_io_wait", _unseen),),
         stress=_of("Lock", "client sleeps", ticks=8),
     ),
     Defect(

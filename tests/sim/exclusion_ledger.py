@@ -31,9 +31,12 @@ class Violation(AssertionError):
     """
 
     def __init__(self, rule: str, what: str) -> None:
-        super().__init__(f"{rule}: {what}")
+        super().__init__(rule, what)  # what it is made of again, in the process that asked for the run
         self.rule = rule
         self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.rule}: {self.what}"
 
 
 @dataclass(eq=False)
@@ -47,7 +50,6 @@ class Body:
         room: how many bodies of its kind may run at once, by their weights.
         shares: it may run beside others that share (readers, leases).
         znode, token: see `Ownership`.
-        drowsy_for: how long the client may take to see that its machine was asleep, in seconds.
         czxid: of the znode.
         over: how its ownership ended on the servers, "" while it has not.
         over_zxid: of a tree in which its znode was gone.
@@ -64,7 +66,6 @@ class Body:
     znode: str
     czxid: int
     token: int | None
-    drowsy_for: float
     over: str = ""
     over_zxid: int = 0
     left: bool = False
@@ -73,15 +74,8 @@ class Body:
 
     @property
     def runs(self) -> bool:
-        """Neither stopped, nor in a wait of its own making that no cancellation reaches, nor just out of sleep."""
-        return not self.process.stopped and not self.shielded and not self.is_drowsy
-
-    @property
-    def is_drowsy(self) -> bool:
-        """Its machine was asleep a moment ago: trio has not seen that, and the client looks at the clock only now and
-        then.
-        """
-        return trio.current_time() <= self.process.slept_until + self.drowsy_for
+        """Neither stopped, nor in a wait of its own making that no cancellation reaches."""
+        return not self.process.stopped and not self.shielded
 
     def __str__(self) -> str:
         return f"body {self.number} of {self.process.name}"
@@ -109,14 +103,12 @@ class Ledger(trio.abc.Instrument):
 
     Args:
         trees: the trees of the servers that live now, by their names.
-        drowsy_for: see `Body`.
 
     Attributes:
         stores: another store for each path that is owned.
     """
 
     trees: Trees
-    drowsy_for: float = 0.0
     counts: Counter[str] = field(default_factory=Counter[str])
     inside: dict[Body, None] = field(default_factory=dict[Body, None])
     failed: trio.Event = field(default_factory=trio.Event)
@@ -163,7 +155,7 @@ class Ledger(trio.abc.Instrument):
         weight: int = 1,
     ) -> Body:
         """A body begins."""
-        body = Body(len(self._bodies) + 1, process, path, room, shares, znode, czxid, token, self.drowsy_for)
+        body = Body(len(self._bodies) + 1, process, path, room, shares, znode, czxid, token)
         body.weight = weight
         self.note(f"{body} enters {path}, token {token}")
         before = self._newest(path)
@@ -201,7 +193,7 @@ class Ledger(trio.abc.Instrument):
 
     def passed(self, body: Body, wakes: int) -> None:
         """A checkpoint let the body pass, which it had come to when its process had gone on `wakes` times."""
-        if body.over and body.process.wakes == wakes and not body.is_drowsy:
+        if body.over and body.process.wakes == wakes:
             self.fail("E3", f"{body} has passed a checkpoint although {body.over}")
         elif body.over:
             self.counts["steps after a stop, up to the first checkpoint"] += 1

@@ -35,8 +35,12 @@ class Violation(AssertionError):
     """
 
     def __init__(self, invariant: str, what: str) -> None:
-        super().__init__(f"{invariant}: {what}")
+        super().__init__(invariant, what)  # what it is made of again, in the process that asked for the run
         self.invariant = invariant
+        self.what = what
+
+    def __str__(self) -> str:
+        return f"{self.invariant}: {self.what}"
 
 
 @dataclass

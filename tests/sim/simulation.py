@@ -252,6 +252,12 @@ def run_seed(seed: int) -> Reached:
     simulation = Simulation(seed)
     try:
         return simulation.run()
+    except Violation as broken:
+        raise Violation(broken.invariant, f"{broken.what}, {_again(seed)}") from broken
     except Exception as error:
-        error.args = (f"seed {seed} (repeat with: python -m tests.sim {seed}): {error}",)
+        error.args = (f"{error}, {_again(seed)}",)
         raise
+
+
+def _again(seed: int) -> str:
+    return f"seed {seed} (repeat with: python -m tests.sim {seed})"

@@ -1,9 +1,10 @@
 """Processes inside one trio run, each of which can be stopped like a process on SIGSTOP, or like a laptop that sleeps.
 
-Decides which tasks run. A task belongs to the process that it was started in, and so do the deadlines it sets. While a
-process is stopped none of its tasks takes a step: whatever wakes one of them puts it aside. When the process goes on,
-the order is trio's own: what has arrived first, then the deadlines that have passed, and then the tasks, so that a
-task whose wait had ended meanwhile goes on to its next checkpoint, and one that was still waiting finds its deadline.
+Decides which tasks run. A task belongs to the process that it was started in, and so do the deadlines it sets and the
+instruments it adds. While a process is stopped none of its tasks takes a step: whatever wakes one of them puts it
+aside. When the process goes on, the order is trio's own: what has arrived first, then instruments and the deadlines
+that have passed, and then the tasks, so that a task whose wait had ended meanwhile goes on to its next checkpoint, and
+one that was still waiting finds its deadline.
 
 Each process has a clock with an offset and a rate of its own, for those who are handed one. trio's timers go by the
 run's clock for everybody. A process knows nothing of all this, and no product code does.
@@ -23,6 +24,7 @@ from typing import Any
 
 import trio
 import trio._core._run as scheduler
+from trio._core._instrumentation import Instruments
 from trio.testing import MockClock
 
 _PROCESSES: trio.lowlevel.RunVar[Any] = trio.lowlevel.RunVar("processes")
@@ -89,6 +91,7 @@ class Processes:
         self._queue = _RunQueue(runner.runq)
         self._deadlines = _Deadlines(runner.deadlines._heap)
         runner.runq, runner.deadlines = self._queue, self._deadlines
+        runner.instruments = _Instruments(runner.instruments)
 
     @classmethod
     def of_this_run(cls) -> Processes:
@@ -182,6 +185,25 @@ class _Deadlines:
             scope.cancel()
             expired = True
         return expired
+
+
+class _Instruments(Instruments):
+    """What trio calls at certain points of its loop, without that of stopped processes."""
+
+    def __init__(self, before: Instruments) -> None:
+        super().__init__(())
+        self._homes: dict[trio.abc.Instrument, Process | None] = {}
+        self.data.update(before.data)
+
+    def add_instrument(self, instrument: trio.abc.Instrument) -> None:
+        self._homes[instrument] = _HERE.get()
+        super().add_instrument(instrument)
+
+    def call(self, hookname: str, *args: object) -> None:
+        for instrument in list(self.data[hookname]):
+            home = self._homes.get(instrument)
+            if home is None or not home.stopped:
+                getattr(instrument, hookname)(*args)
 
 
 async def pass_time(seconds: float) -> None:

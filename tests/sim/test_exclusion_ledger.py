@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +11,7 @@ from trio.testing import MockClock
 
 from terzetto.testcluster.datatree import DataTree
 
-from .exclusion_ledger import Body, Ledger
+from .exclusion_ledger import Body, Ledger, Violation
 from .stack_processes import Process, Processes
 
 # Each run has a virtual clock of its own.
@@ -191,3 +192,10 @@ KEPT = (
 @pytest.mark.parametrize("history", KEPT, ids=lambda history: history.__name__)
 def test_what_may_happen_breaks_none(history: Callable[[Play], None]) -> None:
     assert rule_of(history) is None
+
+
+def test_a_violation_reaches_the_process_that_asked_for_the_run() -> None:
+    broken = Violation("E1", "two at once (python -m tests.sim.exclusion 7)")
+    arrived = pickle.loads(pickle.dumps(broken))
+    assert (arrived.rule, arrived.what, str(arrived)) == (broken.rule, broken.what, str(broken))
+    assert str(arrived) == "E1: two at once (python -m tests.sim.exclusion 7)"

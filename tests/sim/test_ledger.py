@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 
 import pytest
@@ -292,3 +293,9 @@ def test_a_violation_is_found_and_named(deed: Callable[[Script], None], invarian
     with pytest.raises(Violation) as caught:
         deed(script)
     assert caught.value.invariant == invariant
+
+
+def test_a_violation_reaches_the_process_that_asked_for_the_run() -> None:
+    broken = Violation("I6", "two leaders")
+    arrived = pickle.loads(pickle.dumps(broken))
+    assert (arrived.invariant, arrived.what, str(arrived)) == ("I6", "two leaders", "I6: two leaders")
