@@ -155,7 +155,8 @@ def test_a_lock_whose_session_is_lost_says_so(client: KazooClient, connect: Conn
 
 
 def test_the_timeout_of_a_lock_is_for_all_of_the_wait(client: KazooClient, connect: Connect) -> None:
-    owners = [connect().Lock("/queue", str(number)) for number in range(4)]
+    others = connect()
+    owners = [others.Lock("/queue", str(number)) for number in range(8)]
     assert owners[0].acquire()
     queue = [threading.Thread(target=owner.acquire, daemon=True) for owner in owners[1:]]
     for number, thread in enumerate(queue):
@@ -165,18 +166,16 @@ def test_the_timeout_of_a_lock_is_for_all_of_the_wait(client: KazooClient, conne
     patient = threading.Event()
 
     def step_aside() -> None:
-        # Each release wakes the one who waits; none of them is a reason to begin to count anew.
+        # Each release wakes the one who waits; who began to count anew would get the lock in the end.
         for owner in owners:
             if patient.wait(0.6):
                 return
             owner.release()
 
     helper = threading.Thread(target=step_aside, daemon=True)
-    began = time.monotonic()
     helper.start()
     with pytest.raises(LockTimeout):
         client.Lock("/queue").acquire(timeout=1.5)
-    assert time.monotonic() - began < 1.2 + 1.5
     patient.set()
     helper.join(BOUND)
     for owner, thread in zip(owners, [helper, *queue], strict=True):
