@@ -16,6 +16,7 @@ import trio
 
 from .config import ServerConfig
 from .datatree import DataTree
+from .ids import counter_of
 from .ready import Entry, InstallSnapshot
 from .storage.collection import no_collection
 from .storage.disk import DiskOptions, DiskStorage
@@ -84,6 +85,8 @@ class Journal:
         self._allowed = trio.Event()
         self._writing: trio.CancelScope | None = None
         self._written = trio.Event()
+        # Snapshots that wait for the history to come as far as the tree.
+        self._behind = trio.lowlevel.ParkingLot()
 
     async def wait_idle(self) -> None:
         """Waits until everything that was appended is committed."""
@@ -134,6 +137,8 @@ class Journal:
         """Adds transactions to the history; `sync` makes them durable."""
         logged = [LoggedTxn(entry.zxid, entry.payload) for entry in entries]
         self.storage.append(logged)
+        if self._behind:
+            self._behind.unpark_all()
         for _, payload in logged:
             if self._schedule.logged(len(payload)):
                 self._snapshot_due.set()
@@ -242,10 +247,21 @@ class Journal:
         self._written = trio.Event()
         try:
             with trio.CancelScope() as self._writing:
-                await self._write_snapshot(self._tree.last_zxid)
+                zxid = self._tree.last_zxid
+                await self._wait_logged(zxid)
+                await self._write_snapshot(zxid)
         finally:
             self._writing = None
             self._written.set()
+
+    async def _wait_logged(self, zxid: int) -> None:
+        """Waits until the history is as far as the tree was. A member's tree may be ahead: what the others have made
+        durable is committed, although its own disk has not come to it. A snapshot with traces of what no log holds
+        could not be used.
+        """
+        # An epoch without a transaction is nowhere in a log.
+        while self.storage.last_zxid < zxid and counter_of(zxid) != 0:
+            await self._behind.park()
 
     async def _write_snapshot(self, zxid: int, *, replaces_history: bool = False) -> None:
         tree = self._tree
@@ -260,6 +276,8 @@ class Journal:
             )
             for piece in pieces:
                 await self._blocking_write(writer.write, piece)
+            if not replaces_history:
+                await self._wait_logged(tree.last_zxid)
             await self._blocking(writer.commit)
             if not self.storage.blocks and not replaces_history:
                 # Nobody looks into memory for old snapshots, and the log behind them would grow for ever.

@@ -14,6 +14,7 @@ from terzetto.client.wire.operations import Opcode
 from terzetto.testcluster.config import ServerConfig
 from terzetto.testcluster.datatree import DataTree
 from terzetto.testcluster.journal import Journal, open_storage
+from terzetto.testcluster.ready import Entry
 from terzetto.testcluster.storage import (
     CorruptLogError,
     DataDirectoryError,
@@ -130,6 +131,47 @@ async def test_a_snapshot_while_writes_go_on_is_good(tmp_path: Path) -> None:
     await again.journal.recover()
     assert again.tree.digest == life.tree.digest
     await again.journal.close()
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+async def test_a_snapshot_waits_for_a_disk_that_is_behind_the_tree(tmp_path: Path, when: str) -> None:
+    life = Life(DiskStorage(tmp_path))
+    await life.journal.recover()
+    life.write(1, 300)
+    await run_to_idle(life)
+    late = [txn(life.tree, number) for number in (301, 302)]
+    if when == "before":
+        # A quorum of others has committed these, and this member has not come to log them.
+        life.commit(late)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(life.journal.write_snapshot)
+        if when == "meanwhile":
+            while not list((tmp_path / "version-2").glob("unfinished-snapshot*")):
+                await trio.lowlevel.checkpoint()
+            life.commit(late)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert life.journal.snapshots_written == 1, "with traces of what no log holds it would be of no use"
+        life.journal.log([Entry(each.header.zxid, each, encode_txn(each)) for each in late])
+    assert life.journal.last_snapshot[0] == (302 if when == "before" else 300)
+    await life.journal.crash()
+    again = Life(DiskStorage(tmp_path))
+    await again.journal.recover()
+    assert (again.tree.last_zxid, again.tree.digest) == (302, life.tree.digest)
+    await again.journal.close()
+
+
+async def test_a_snapshot_that_waits_for_the_disk_is_given_up_with_the_tree(tmp_path: Path) -> None:
+    life = Life(DiskStorage(tmp_path))
+    await life.journal.recover()
+    life.write(1, 5)
+    await run_to_idle(life)
+    life.commit([txn(life.tree, 6)])
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(life.journal.write_snapshot)
+        await trio.testing.wait_all_tasks_blocked()
+        await life.journal.truncate(4)
+    assert (life.tree.last_zxid, life.journal.last_snapshot[0]) == (4, 0)
+    await life.journal.close()
 
 
 async def test_a_cancelled_snapshot_leaves_nothing(tmp_path: Path) -> None:
