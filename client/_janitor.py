@@ -53,8 +53,8 @@ class Znodes(Protocol):
         """Lists a znode's children."""
         ...
 
-    async def sync(self, path: str) -> str:
-        """Makes this server as new as the leader was."""
+    async def sync(self, path: str, *, strict: bool = False) -> str:
+        """Makes this server as new as the leader was; strictly, as a quorum was."""
         ...
 
 
@@ -193,8 +193,9 @@ class Janitor:
 async def _paths(znodes: Znodes, doomed: Doomed) -> list[str]:
     """The znodes that may be meant."""
     if doomed.prefix is not None or doomed.is_conditional:
-        # A create whose reply was lost may have been committed through another server.
-        await znodes.sync(doomed.path)
+        # A create whose reply was lost may have been committed through another server, and a leader that was deposed
+        # before does not know of it.
+        await znodes.sync(doomed.path, strict=True)
     if doomed.prefix is None:
         return [doomed.path]
     try:

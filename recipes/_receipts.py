@@ -79,14 +79,15 @@ async def change_once(zk: ZooKeeper, prefix: str, fill: Callable[[Transaction], 
 
 
 async def _is_there(zk: ZooKeeper, receipt: str) -> bool:
-    """Whether the change of a lost reply was made. What was under way then is refused: the session has moved.
+    """Whether the change of a lost reply was made. What was under way then is refused: the session has moved. A quorum
+    is asked: a leader that was deposed before the change does not know of it.
 
     Raises:
         SessionExpiredError: the receipt would have gone with its session, so nobody knows.
     """
     session = zk.session_id
     try:
-        await until_answered(zk.sync, receipt)
+        await until_answered(zk.sync, receipt, strict=True)
         found = await until_answered(zk.exists, receipt)
     except SessionExpiredError as error:
         error.outcome_unknown = True

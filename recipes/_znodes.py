@@ -104,9 +104,10 @@ async def delete_once(zk: ZooKeeper, path: str, *, in_any_session: bool = False)
 async def find_children(zk: ZooKeeper, path: str, prefix: str) -> list[str]:
     """The children whose names start with a prefix that only we use: what a request whose reply was lost has made.
 
-    What another server had still on its way is decided by then: it is refused, because the session has moved.
+    What another server had still on its way is decided by then: it is refused, because the session has moved. A quorum
+    is asked: a leader that was deposed before the request does not know of what it made.
     """
-    await until_answered(zk.sync, path)
+    await until_answered(zk.sync, path, strict=True)
     try:
         names = await until_answered(zk.get_children, path)
     except NoNodeError:

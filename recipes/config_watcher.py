@@ -282,7 +282,8 @@ class ConfigWatcher(_Watcher[ConfigT]):
 
     async def _was_written(self, data: bytes, before: ZnodeStat | None, error: ZookeeperError) -> bool:
         """After a lost reply: whether the znode is as our write made it. Raises the error where nobody can tell."""
-        await in_any_session(self.client, self.client.sync, self.path)
+        # Not a leader that was deposed before our write: what it does not know would be made again.
+        await in_any_session(self.client, self.client.sync, self.path, strict=True)
         try:
             found, stat = await in_any_session(self.client, self.client.get, self.path)
         except NoNodeError:

@@ -21,6 +21,7 @@ class Holdings(NamedTuple):
     listeners: int
     deletions: int
     proof_holders: int
+    guarded: int
 
 
 def holdings(zk: ZooKeeper) -> Holdings:
@@ -36,6 +37,7 @@ def holdings(zk: ZooKeeper) -> Holdings:
         len(core.runner.listeners),
         core.janitor.pending,
         core.session.proof.holders,
+        len(core.guard._guarded),
     )
 
 

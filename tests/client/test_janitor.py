@@ -9,9 +9,10 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from terzetto.client import KazooState
+from terzetto.client import ConnectionLoss, KazooState
 from terzetto.client.wire import Opcode
 
+from .deposed import DeposedLeader
 from .holdings import drained, holdings
 from .memory_server import Door, MemoryEnsemble, in_turn, pass_time, settle, until
 from .server_link import Code, Fault, Received, every, nth
@@ -92,7 +93,7 @@ async def test_a_prefix_deletes_the_children_whose_names_start_with_it(
         assert ensemble.realm.children("/app/locks") == ["other-3"]
         assert "/app/mine-4" in ensemble.realm.znodes
         # The create may have been committed through another server, so this one is made as new first.
-        assert ensemble.opcodes()[-4:] == [Opcode.SYNC, Opcode.GET_CHILDREN, Opcode.DELETE, Opcode.DELETE]
+        assert ensemble.opcodes()[-4:] == [Opcode.MULTI, Opcode.GET_CHILDREN, Opcode.DELETE, Opcode.DELETE]
         zk.defer_delete("/", prefix="mine-")
         await settle()
         assert "/app/mine-4" not in ensemble.realm.znodes
@@ -115,6 +116,23 @@ async def test_with_data_only_a_znode_that_holds_them_goes(ensemble: MemoryEnsem
         zk.defer_delete("/b", data=b"")
         await until(lambda: holdings(zk).deletions == 0)
         assert "/b" in ensemble.realm.znodes, "no data is not any data"
+
+
+@pytest.mark.parametrize("doomed", [{"path": "/a", "prefix": "x"}, {"path": "/a/x-1", "data": b""}])
+async def test_a_deposed_leader_does_not_tell_that_there_is_none(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, doomed: dict[str, Any]
+) -> None:
+    realm = ensemble.realm
+    realm.create("/a")
+    deposed = DeposedLeader(ensemble, Opcode.CREATE)
+    async with ensemble.open() as zk:
+        ensemble.rules.append(deposed)
+        with pytest.raises(ConnectionLoss):
+            await zk.create("/a/x-1")
+        zk.defer_delete(**doomed)
+        await until(lambda: holdings(zk).deletions == 0)
+        assert deposed.asked
+        assert "/a/x-1" not in realm.znodes
 
 
 async def test_an_own_znode_is_an_ephemeral_of_this_session(

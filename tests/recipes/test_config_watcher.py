@@ -14,6 +14,7 @@ from trio.testing import MockClock
 from terzetto.client import ConnectionLoss, NoAuthError, NoNodeError, ZooKeeper
 from terzetto.client.wire import Opcode
 from terzetto.recipes import ConfigParseError, ConfigTreeWatcher, ConfigWatcher
+from tests.client.deposed import DeposedLeader
 from tests.client.memory_server import Door, MemoryEnsemble, pass_time, settle, until
 from tests.client.server_link import Code, Fault, Received
 
@@ -205,6 +206,18 @@ async def test_an_update_is_made_once_or_said_to_be_unknown(
             ):
                 assert await config.update(lambda value: value + 1) == 11, loss
             assert ensemble.realm.get("/c").data == b"11", loss
+
+
+async def test_a_deposed_leader_does_not_tell_whether_an_update_was_made(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    ensemble.realm.create("/c", b"1")
+    deposed = DeposedLeader(ensemble, Opcode.SET_DATA)
+    async with ensemble.open() as zk:
+        ensemble.rules.append(deposed)
+        assert await ConfigWatcher(zk, "/c", int, serialize=serialize).update(lambda value: value + 1) == 2
+    assert deposed.asked
+    assert ensemble.realm.get("/c").data == b"2"
 
 
 @pytest.mark.parametrize("fault", [Fault.CUT, Fault.DO_AND_CUT])

@@ -498,6 +498,58 @@ async def test_terms_that_do_not_exist_are_refused(
             Lock(zk, "/a", **options)
 
 
+# A machine that sleeps ------------------------------------------------------------------------------------------------
+
+
+class SleepyClock:
+    """The run's clock, and what the machine has slept besides, in seconds: trio's timers do not see that."""
+
+    slept = 0.0
+
+    def now(self) -> float:
+        return trio.current_time() + self.slept
+
+
+async def test_a_body_passes_no_checkpoint_after_its_machine_was_asleep(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    clock = SleepyClock()
+    async with ensemble.open(session_timeout=T, clock=clock) as zk:
+        with pytest.raises(OwnershipLost, match="no quorum"):
+            async with Lock(zk, "/a"):
+                await settle()
+                clock.slept = T
+                await trio.lowlevel.checkpoint()
+                pytest.fail("it passed a checkpoint")
+
+
+def _is_in_every_pass(zk: ZooKeeper) -> bool:
+    guard = zk._core.guard  # pyright: ignore[reportPrivateUsage]
+    try:
+        trio.lowlevel.remove_instrument(guard)
+    except KeyError:
+        return False
+    trio.lowlevel.add_instrument(guard)
+    return True
+
+
+@pytest.mark.parametrize("closed_while_held", [False, True])
+async def test_who_owns_nothing_costs_no_pass_of_the_scheduler(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock, closed_while_held: bool
+) -> None:
+    async with ensemble.open(session_timeout=T) as zk:
+        lock = Lock(zk, "/a")
+        for _ in range(2):  # it comes and goes
+            await lock.acquire()
+            assert _is_in_every_pass(zk)
+            await lock.release()
+            await pass_time(T / 10)
+            assert not _is_in_every_pass(zk)
+        if closed_while_held:
+            await lock.acquire()
+    assert not _is_in_every_pass(zk)
+
+
 # Nothing left behind --------------------------------------------------------------------------------------------------
 
 

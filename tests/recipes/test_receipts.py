@@ -10,6 +10,7 @@ from trio.testing import MockClock
 from terzetto.client import BadVersionError, NoNodeError, SessionExpiredError, Transaction, ZooKeeper
 from terzetto.client.wire import Opcode
 from terzetto.recipes._receipts import change_once
+from tests.client.deposed import DeposedLeader
 from tests.client.memory_server import MemoryEnsemble
 from tests.client.server_link import Fault, Received, nth
 
@@ -100,6 +101,21 @@ async def test_a_session_that_ends_in_between_leaves_the_outcome_unknown(
         assert caught.value.outcome_unknown
         await at_rest(zk)
         assert len(tree(ensemble)) == (2 if fault is Fault.DO_AND_CUT else 1), "it was not made again"
+
+
+async def test_a_deposed_leader_does_not_tell_whether_it_was_made(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    """Else it is made again in a later session, where the receipt is gone."""
+    ensemble.realm.create("/a")
+    deposed = DeposedLeader(ensemble, Opcode.MULTI)
+    async with ensemble.open() as zk:
+        ensemble.rules.append(deposed)
+        assert await _change(zk) is None
+        assert deposed.asked
+        assert deposed.reads == 1, "its answer was believed"
+        await at_rest(zk)
+        assert len(tree(ensemble)) == 2
 
 
 async def test_cancelled_it_leaves_no_receipt(ensemble: MemoryEnsemble, autojump_clock: MockClock) -> None:

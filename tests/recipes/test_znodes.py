@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from terzetto.client import NoAuthError, NoNodeError, ReplyTooLargeError, SessionExpiredError, ZooKeeper
+from terzetto.client import ConnectionLoss, NoAuthError, NoNodeError, ReplyTooLargeError, SessionExpiredError, ZooKeeper
 from terzetto.client.wire import Opcode
 from terzetto.recipes._znodes import (
     ChangeWait,
@@ -18,6 +18,7 @@ from terzetto.recipes._znodes import (
     until_answered,
     wait_deleted,
 )
+from tests.client.deposed import DeposedLeader
 from tests.client.holdings import holdings
 from tests.client.memory_server import Door, MemoryEnsemble, pass_time, settle
 from tests.client.server_link import Code, Fault, Oversized, Received, nth
@@ -94,6 +95,20 @@ async def test_a_child_is_found_by_its_prefix(ensemble: MemoryEnsemble, autojump
         assert await find_child(zk, "/a", "x") is None
         await zk.create("/a/x-1")
         assert await find_child(zk, "/a", "x") == "x-1"
+
+
+async def test_a_child_is_found_though_a_deposed_leader_does_not_know_it(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    """Else a contender is made twice, and waits for itself."""
+    ensemble.realm.create("/a")
+    deposed = DeposedLeader(ensemble, Opcode.CREATE)
+    async with ensemble.open() as zk:
+        ensemble.rules.append(deposed)
+        with pytest.raises(ConnectionLoss):
+            await zk.create("/a/x-1")
+        assert await find_child(zk, "/a", "x") == "x-1"
+        assert deposed.asked
 
 
 @pytest.mark.parametrize("container", [False, True])
