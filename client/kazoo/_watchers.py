@@ -7,13 +7,13 @@ every change goes to. A watch is set by a read, not here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, MutableSet
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from .handlers.threading import SequentialThreadingHandler
 from .protocol.states import EventType, KeeperState, WatchedEvent
 
 if TYPE_CHECKING:
     from .._core import ClientCore
+    from .client import KazooClient
 
 Watch = Callable[[WatchedEvent], Any]
 
@@ -24,16 +24,25 @@ Look = Callable[[Callable[["ClientCore"], Any], Any], Any]
 
 
 class ProgramWatch(NamedTuple):
-    """A program's watch as the native client calls it. Equal for the same callable, so that it is told once."""
+    """A program's watch as the native client calls it. Equal for the same callable, so that it is told once.
 
-    handler: SequentialThreadingHandler
+    One that watches data and children is told of a deletion for each, as by kazoo, which keeps them apart. No function
+    is called because the program itself stops its client: many set their watch again at any event.
+    """
+
+    client: KazooClient
     func: Watch
+    is_for_children: bool = False
 
     def __call__(self, event: WatchedEvent) -> None:
-        if event.state == KeeperState.CONNECTING and event.type != EventType.NONE:
+        if event.type == EventType.NONE:
+            if not self.client.lifecycle.running:
+                return
+            event = WatchedEvent(event.type, event.state, cast("Any", None))  # what kazoo says of no one path
+        elif event.state == KeeperState.CONNECTING:
             # From a server that has not restored all watches yet; programs look for the state in which kazoo tells it.
             event = event._replace(state=KeeperState.CONNECTED)
-        self.handler.callback_queue.put(lambda: self.func(event))
+        self.client.handler.callback_queue.put(lambda: self.func(event))
 
 
 def _function(watcher: Any) -> Any:

@@ -351,12 +351,12 @@ class KazooClient(RecipeFactories, PrivateAttributes):
         except ConnectionClosedError as error:
             return self._refused(error)
 
-    def _watch(self, watch: Watch | None) -> ProgramWatch | None:
+    def _watch(self, watch: Watch | None, *, is_for_children: bool = False) -> ProgramWatch | None:
         if watch is None:
             return None
         if not callable(watch):
             raise TypeError(f"watch must be callable, not {watch!r}")
-        return ProgramWatch(self.handler, watch)
+        return ProgramWatch(self, watch, is_for_children)
 
     def retry(self, func: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         """Calls a function again after lost connections, by `command_retry`."""
@@ -386,7 +386,7 @@ class KazooClient(RecipeFactories, PrivateAttributes):
 
     def get_children_async(self, path: str, watch: Watch | None = None, include_data: bool = False) -> AsyncResult:
         """As `get_children`, without waiting."""
-        path, watcher = znode_path(path), self._watch(watch)
+        path, watcher = znode_path(path), self._watch(watch, is_for_children=True)
         check_bool("include_data", include_data)
         return self._send(lambda requests: requests.get_children(path, watcher, include_data))
 

@@ -89,8 +89,9 @@ class _StandingWatch(ABC):
         self._func = func
         if self._client.lifecycle.running:
             self._call_first()
-        if not self._stopped:
-            self._client.add_listener(self._state_changed)
+        self._client.add_listener(self._state_changed)
+        if self._stopped:  # meanwhile, or at its first call
+            self._client.remove_listener(self._state_changed)
         return func
 
     def _call_first(self) -> None:
@@ -141,6 +142,8 @@ class _StandingWatch(ABC):
         @functools.wraps(func)
         async def show(*args: Any) -> bool:
             nonlocal waiting
+            if self._stopped:
+                return False  # programs set it, for want of a method that stops a watch
             turn = _Turn(loop, func, args)
             registering, waiting = waiting, None
             if registering is None:
@@ -159,6 +162,7 @@ class _StandingWatch(ABC):
         try:
             await self._follow(show, skip)
             self._stopped = True
+            self._client.remove_listener(self._state_changed)
         finally:
             if waiting is not None:
                 waiting.set(None)

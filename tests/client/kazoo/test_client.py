@@ -6,9 +6,11 @@ from __future__ import annotations
 import inspect
 import os
 import signal
+import socket
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import kazoo.client as theirs
@@ -31,7 +33,7 @@ from terzetto.client.kazoo.exceptions import (
 )
 from terzetto.client.kazoo.handlers.threading import KazooTimeoutError, SequentialThreadingHandler
 from terzetto.client.kazoo.protocol.states import WatchedEvent, ZnodeStat
-from terzetto.client.kazoo.retry import KazooRetry
+from terzetto.client.kazoo.retry import KazooRetry, RetryFailedError
 from terzetto.client.kazoo.security import ACL, OPEN_ACL_UNSAFE, READ_ACL_UNSAFE, Id, make_digest_acl
 from terzetto.testcluster import BlockingEnsemble
 
@@ -222,6 +224,31 @@ def test_acls_and_authentication(client: KazooClient, connect: Connect) -> None:
     client.set_acls("/secret", [ACL(31, Id("world", "anyone"))])
 
 
+def test_the_default_acl_is_for_all_that_is_created_without_one(connect: Connect) -> None:
+    client = connect(default_acl=READ_ACL_UNSAFE)
+    client.default_acl = mine = [ACL(15, Id("world", "anyone"))]
+    with client.transaction() as transaction:
+        transaction.create("/by-transaction")
+        transaction.create("/by-transaction-open", acl=OPEN_ACL_UNSAFE)
+    client.create("/by-create")
+    client.create("/by-tree/leaf", makepath=True)
+    client.ensure_path("/by-ensure/path")
+    for path in ("/by-transaction", "/by-create", "/by-tree", "/by-tree/leaf", "/by-ensure", "/by-ensure/path"):
+        assert client.get_acls(path)[0] == mine, path
+    assert client.get_acls("/by-transaction-open")[0] == OPEN_ACL_UNSAFE
+
+
+def test_servers_are_tried_in_their_order_if_that_is_wished(connect: Connect, ensemble: BlockingEnsemble) -> None:
+    with ExitStack() as stack:
+        others = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(15)]
+        names = [f"127.0.0.1:{other.getsockname()[1]}" for other in others]
+        connect(hosts=",".join([ensemble.hosts, *names]), randomize_hosts=False, timeout=2.0)
+        for other in others:
+            other.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                other.accept()
+
+
 def test_commands(client: KazooClient) -> None:
     assert client.command() == "imok"
     assert client.command(b"mntr").startswith("zk_version")
@@ -256,6 +283,21 @@ def test_retry_runs_a_fresh_policy_each_time(client: KazooClient) -> None:
         return value
 
     assert client.retry(flaky, 3) == 3
+
+
+def test_a_retry_inside_another_leaves_its_count_alone(connect: Connect) -> None:
+    client = connect(command_retry={"max_tries": 2, "delay": 0.01})
+    calls: list[None] = []
+
+    def fails_after_another() -> None:
+        client.retry(client.exists, "/")
+        calls.append(None)
+        if len(calls) < 10:
+            raise ConnectionLoss
+
+    with pytest.raises(RetryFailedError):
+        client.retry(fails_after_another)
+    assert len(calls) == 2
 
 
 # Chroot ---------------------------------------------------------------------------------------------------------------

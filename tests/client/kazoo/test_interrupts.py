@@ -37,6 +37,12 @@ def tell_when_it_starts():
         pass
     print("starts", flush=True)
 
+tellers = []
+
+def begin(tell):
+    tellers.append(threading.Thread(target=tell))
+    tellers[-1].start()
+
 try:
     print("ready", flush=True)
     {call}
@@ -49,6 +55,8 @@ client.start()
 client.retry(client.create, "/after", b"", ephemeral=True)
 print(client.Lock("/lock").contenders(), len(client._queue), len(client._pending), flush=True)
 client.stop()
+for teller in tellers:
+    teller.join()
 left = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
 print(left, flush=True)
 """
@@ -124,7 +132,7 @@ def test_an_interrupted_acquire_leaves_no_contender(client: KazooClient, start: 
 def test_an_interrupted_request_is_withdrawn_and_the_client_goes_on(
     ensemble: BlockingEnsemble, start: Callable[[str], Child]
 ) -> None:
-    child = start("sys.stdin.readline(); threading.Thread(target=tell_when_it_waits).start(); client.get('/')")
+    child = start("sys.stdin.readline(); begin(tell_when_it_waits); client.get('/')")
     ensemble.pause(1)
     try:
         child.go_on()
@@ -143,7 +151,7 @@ def test_an_interrupted_request_is_withdrawn_and_the_client_goes_on(
 def test_an_interrupted_start_leaves_nothing(ensemble: BlockingEnsemble, start: Callable[[str], Child]) -> None:
     child = start(
         "client.stop(); print('stopped', flush=True); sys.stdin.readline();"
-        " threading.Thread(target=tell_when_it_starts).start(); client.start(timeout=60)"
+        " begin(tell_when_it_starts); client.start(timeout=60)"
     )
     assert child.line() == "stopped"
     ensemble.pause(1)

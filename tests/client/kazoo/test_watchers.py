@@ -10,7 +10,7 @@ import pytest
 
 from terzetto.client.kazoo._watchers import ProgramWatch
 from terzetto.client.kazoo.client import KazooClient
-from terzetto.client.kazoo.handlers.threading import SequentialThreadingHandler
+from terzetto.client.kazoo.protocol import connection
 from terzetto.client.kazoo.protocol.states import WatchedEvent
 from terzetto.testcluster import BlockingEnsemble
 
@@ -83,6 +83,18 @@ def test_one_that_is_taken_off_is_told_nothing(client: KazooClient) -> None:
     assert gone.events == []
 
 
+def test_a_deletion_is_told_for_data_and_for_children(client: KazooClient) -> None:
+    client.create("/a")
+    watch = Function()
+    client.get("/a", watch=watch)
+    client.exists("/a", watch=watch)
+    client.get_children("/a", watch=watch)
+    client.delete("/a")
+    client.sync("/a")
+    settle(client)
+    assert [(event.type, event.path) for event in watch.events] == [("DELETED", "/a")] * 2
+
+
 def test_a_watch_is_set_by_a_read_only(client: KazooClient) -> None:
     with pytest.raises(TypeError, match="watch="):
         client._data_watchers["/a"].add(print)
@@ -105,16 +117,38 @@ def test_native_recipes_leave_none_behind(client: KazooClient) -> None:
 
 
 def test_an_event_has_the_state_in_which_kazoo_tells_it() -> None:
-    handler, seen = SequentialThreadingHandler(), Function()
-    handler.start()
-    watch = ProgramWatch(handler, seen)
-    told: list[Any] = [
-        WatchedEvent("CHANGED", "CONNECTING", "/a"),
-        WatchedEvent("CHANGED", "CONNECTED_RO", "/a"),
-        WatchedEvent("NONE", "EXPIRED_SESSION", ""),
-    ]
+    client, seen = KazooClient(), Function()
+    client.handler.start()
+    watch = ProgramWatch(client, seen)
+    told: list[Any] = [WatchedEvent("CHANGED", "CONNECTING", "/a"), WatchedEvent("CHANGED", "CONNECTED_RO", "/a")]
     for event in told:
         watch(event)
-    handler.stop()
-    assert [event.state for event in seen.events] == ["CONNECTED", "CONNECTED_RO", "EXPIRED_SESSION"]
-    assert watch == ProgramWatch(handler, seen)
+    client.handler.stop()
+    assert [event.state for event in seen.events] == ["CONNECTED", "CONNECTED_RO"]
+    assert watch == ProgramWatch(client, seen)
+
+
+def test_the_end_of_a_session_is_told_without_a_path_and_that_of_a_client_is_not(client: KazooClient) -> None:
+    watch = Function()
+    client.create("/a")
+    client.get("/a", watch=watch)
+    client._call(connection._SESSION_EXPIRED)
+    assert watch.called.wait(BOUND)
+    client.retry(client.get, "/a", watch=watch)
+    client.stop()
+    assert [(event.type, event.state) for event in watch.events] == [("NONE", "EXPIRED_SESSION")]
+    assert watch.events[0].path is None
+
+
+def test_a_watch_that_is_set_again_at_any_event_ends_with_its_client_in_silence(
+    client: KazooClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    client.create("/a")
+
+    def watch(_: WatchedEvent) -> None:
+        client.get("/a", watch=watch)
+
+    client.get("/a", watch=watch)
+    client.restart()
+    client.stop()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []

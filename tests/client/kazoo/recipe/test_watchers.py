@@ -6,6 +6,7 @@ from __future__ import annotations
 import inspect
 import logging
 import threading
+import time
 from typing import Any
 
 import kazoo.recipe.watchers as theirs
@@ -49,6 +50,13 @@ class Calls:
     @property
     def empty(self) -> bool:
         return not self._items
+
+
+def until_listeners_are(client: KazooClient, count: int) -> None:
+    ends = time.monotonic() + BOUND
+    while len(client.state_listeners) > count:
+        assert time.monotonic() < ends, client.state_listeners
+        client.sync("/")
 
 
 @pytest.mark.parametrize("name", ["DataWatch", "ChildrenWatch", "PatientChildrenWatch"])
@@ -121,6 +129,36 @@ def test_a_function_stops_its_watch_by_false(client: KazooClient) -> None:
     client.sync("/a")
     client.restart()
     assert client.get("/a")[0] == b"3"
+    assert calls.empty
+
+
+def test_a_watch_that_has_stopped_is_held_by_nobody(client: KazooClient) -> None:
+    calls = Calls()
+    client.create("/a")
+    client.DataWatch("/a", lambda data, stat: data == b"")
+    client.ChildrenWatch("/a", lambda children: not children)
+    client.ChildrenWatch("/", calls)
+    calls.next()
+    client.set("/a", b"1")
+    client.create("/a/b")
+    until_listeners_are(client, 1)
+    client.create("/c")
+    assert "c" in calls.next()[0]
+
+
+@pytest.mark.parametrize("kind", ["DataWatch", "ChildrenWatch"])
+def test_a_program_may_stop_a_watch_from_outside(client: KazooClient, kind: str) -> None:
+    calls, others = Calls(), Calls()
+    client.create("/a")
+    stopped = getattr(client, kind)("/a", calls)
+    getattr(client, kind)("/a", others)
+    calls.next()
+    others.next()
+    stopped._stopped = True
+    client.set("/a", b"1")
+    client.create("/a/b")
+    others.next()
+    until_listeners_are(client, 1)
     assert calls.empty
 
 
