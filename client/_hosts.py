@@ -79,12 +79,12 @@ def parse_hosts(hosts: str | Iterable[str]) -> tuple[list[Endpoint], str | None]
         chroot = entries.pop() if entries and entries[-1].startswith("/") else None
         if chroot is not None and any("://" in entry for entry in entries):
             raise ConfigurationError(f"{chroot!r} in hosts: {_CHROOT_BESIDE}")
+    shown = _redacted(hosts, entries)
     if chroot is not None:
         try:
             check_path(chroot, "chroot")
         except ValueError as error:
-            raise ConfigurationError(f"{error}, in hosts {hosts!r}") from None
-    shown = _redacted(hosts, entries)
+            raise ConfigurationError(f"{error}, in hosts {shown!r}") from None
     endpoints = [_parse_entry(entry.strip(), shown) for entry in entries]
     if not endpoints:
         raise ConfigurationError(f"hosts {hosts!r} name no server; expected 'host:port,host:port/chroot'")
@@ -104,8 +104,8 @@ _RESOURCE = re.compile(r"[!-~]*")
 
 
 def _redacted(hosts: object, entries: list[str]) -> object:
-    """What messages may show: addresses of gateways may hold credentials."""
-    if not any("://" in entry for entry in entries):
+    """What messages may show: addresses of gateways may hold credentials, and so may those that mean to be one."""
+    if not any("://" in entry or "@" in entry for entry in entries):
         return hosts
     shown = [_shown(entry) for entry in entries]
     return ",".join(shown) if isinstance(hosts, str) else shown

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import trio
 
-from ._transport import RECEIVE_SIZE, Connection
+from ._transport import RECEIVE_SIZE, Connection, cut_handshake
 
 _BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError)
 
@@ -74,6 +74,8 @@ class TlsConnection:
                         self._incoming.write(data)
                     else:
                         self._incoming.write_eof()
+            except ssl.SSLEOFError:
+                raise trio.BrokenResourceError(f"no TLS with {self.peer}") from cut_handshake(self.peer)
             except ssl.SSLError as error:
                 await self._tell()
                 raise trio.BrokenResourceError(f"no TLS with {self.peer}") from error

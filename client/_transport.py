@@ -232,8 +232,10 @@ class TcpTransport:
         )
         try:
             await stream.do_handshake()
-        except BaseException:
+        except BaseException as error:
             await trio.aclose_forcefully(stream)
+            if isinstance(error.__cause__, ssl.SSLEOFError):
+                raise cut_handshake(str(endpoint)) from error
             raise
         return StreamConnection(stream, str(endpoint))
 
@@ -249,6 +251,13 @@ class TcpTransport:
             sock.close()
             raise
         return _TcpListener(sock, self.server_tls)
+
+
+def cut_handshake(peer: str) -> ConnectionResetError:
+    """What it means that a peer ends a TLS handshake without an alert; OpenSSL calls it a violation of protocol."""
+    return ConnectionResetError(
+        f"{peer} closed the connection during the TLS handshake: it may speak no TLS there, or take no such certificate"
+    )
 
 
 def _detached(sock: trio.socket.SocketType) -> socket.socket:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 CLOSE_GRACE = 0.1
 """Seconds to tell a gateway that we leave."""
 
+_SECRET_MIN = 6
+"""Characters from which on a header's value is hidden where a gateway repeats it; shorter ones are in any text."""
+
 Token = str | Callable[[], "str | Awaitable[str]"]
 
 _OWN_HEADERS = frozenset({"host", "connection", "upgrade", "content-length", "transfer-encoding"})
@@ -251,6 +254,7 @@ class _GatewayLink:
         self._nursery = nursery
         self._endpoint = endpoint
         self._stream = stream
+        self._secrets: tuple[str, ...] = ()
         self._max_reply = max_reply
         # One more than anybody else's, so that our own word for a message beyond it is known from the peer's.
         self._max_message = max(max_reply + 4, MESSAGE_MAX) + 1
@@ -272,6 +276,7 @@ class _GatewayLink:
         # Its import takes as long as the rest of the client's; most clients never need it.
         from trio_websocket import ConnectionRejected, wrap_client_stream
 
+        self._secrets = _secrets_of(headers)
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
@@ -298,7 +303,7 @@ class _GatewayLink:
                 # The peer broke the protocol in a way that trio-websocket passes on. Its channel is closed by now.
                 self._stream.failure = cause
             elif isinstance(cause, ConnectionRejected):
-                raise _refusal(self._endpoint, cause) from None
+                raise _refusal(self._endpoint, cause, self._secrets) from None
             elif isinstance(cause, OSError):
                 raise cause from cause.__cause__
             else:
@@ -409,7 +414,7 @@ class _GatewayLink:
         if reason is None or reason.code == 1006:
             told = f": {failure}" if failure is not None else ""
             return ConnectionResetError(f"{self.peer} cut the connection without a closing handshake{told}")
-        words = f" ({_printable(reason.reason)})" if reason.reason else ""
+        words = f" ({_printable(reason.reason, self._secrets)})" if reason.reason else ""
         return ConnectionResetError(f"{self.peer} closed the WebSocket: {reason.code} {reason.name}{words}")
 
     async def aclose(self) -> None:
@@ -437,7 +442,14 @@ def _host_header(endpoint: Endpoint) -> str:
     return host if endpoint.port == (443 if endpoint.is_secure else 80) else f"{host}:{endpoint.port}"
 
 
-def _refusal(endpoint: Endpoint, rejected: ConnectionRejected) -> GatewayRefusedError:
+def _secrets_of(headers: Iterable[tuple[bytes, bytes]]) -> tuple[str, ...]:
+    """What a gateway has been told and may repeat: the headers' values, and what follows an authentication scheme."""
+    values = [value.decode("ascii") for name, value in headers if name.lower() != b"user-agent"]
+    values += [value.partition(" ")[2] for value in values]
+    return tuple(sorted((value for value in values if len(value) >= _SECRET_MIN), key=len, reverse=True))
+
+
+def _refusal(endpoint: Endpoint, rejected: ConnectionRejected, secrets: Iterable[str]) -> GatewayRefusedError:
     status = rejected.status_code
     try:
         named = f"HTTP {status} {HTTPStatus(status).phrase}"
@@ -447,17 +459,17 @@ def _refusal(endpoint: Endpoint, rejected: ConnectionRejected) -> GatewayRefused
     location = headers.get(b"location")
     if 300 <= status < 400 and location is not None:
         return GatewayRefusedError(
-            f"{endpoint} answered with a redirect ({named}) to {_shown_location(location)}; redirects are not "
+            f"{endpoint} answered with a redirect ({named}) to {_shown_location(location, secrets)}; redirects are not "
             "followed, since a token would go along: name the right address in hosts",
             status,
         )
     text = (rejected.body or b"").decode("utf-8", "replace").strip()
-    words = f": {_printable(text.splitlines()[0])}" if text and not text.startswith(("<", "{")) else ""
+    words = f": {_printable(text.splitlines()[0], secrets)}" if text and not text.startswith(("<", "{")) else ""
     return GatewayRefusedError(f"{endpoint} refused the WebSocket handshake: {named}{words}", status)
 
 
-def _shown_location(location: bytes) -> str:
-    text = _printable(location.decode("latin-1"))
+def _shown_location(location: bytes, secrets: Iterable[str]) -> str:
+    text = _printable(location.decode("latin-1"), secrets)
     try:
         parts = urlsplit(text)
         name = parts.hostname or ""
@@ -469,6 +481,8 @@ def _shown_location(location: bytes) -> str:
     return f"{where}{parts.path}"
 
 
-def _printable(text: str | None) -> str:
-    """What a stranger says, fit for a log line."""
+def _printable(text: str | None, secrets: Iterable[str]) -> str:
+    """What a stranger says, fit for a log line: without what it was told in confidence."""
+    for secret in secrets:
+        text = (text or "").replace(secret, "(hidden)")
     return "".join(letter if letter.isprintable() else "?" for letter in (text or "")[:200])

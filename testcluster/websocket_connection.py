@@ -87,6 +87,8 @@ class DoorConnection:
         self._in_frame = 0
         self._is_whole = True
         self._is_between = not early
+        # Behind a breach of the protocol are no frames any more; wsproto would keep all that follows.
+        self._is_garbled = False
         # A message of ours that is not at its end.
         self._is_open = False
 
@@ -165,6 +167,7 @@ class DoorConnection:
             self._say(self._frames.send(event.response()))
         elif self._frames.state is ConnectionState.OPEN:
             # No frame of the client's, but wsproto's word for a breach of the protocol.
+            self._is_garbled = True
             self._refuse(int(event.code), event.reason or "")
         self._ended = True
 
@@ -243,19 +246,28 @@ class DoorConnection:
             try:
                 if self._frames.state is ConnectionState.OPEN:
                     await self._put(self._frames.send(CloseConnection(code=code, reason=reason)))
-                while self._frames.state is ConnectionState.LOCAL_CLOSING:
-                    data = await self._inner.receive()
-                    if not data:
-                        break
-                    self._frames.receive_data(data)
-                    for _ in self._frames.events():
-                        pass
+                await self._wait_answered()
             except _BROKEN:
                 pass
+        self.refused = None
         await self.aclose()
 
+    async def _wait_answered(self) -> None:
+        """Reads on until the closing frame is answered: closed over unread bytes, it would be lost to a reset."""
+        while self._frames.state is ConnectionState.LOCAL_CLOSING:
+            data = await self._inner.receive()
+            if not data:
+                break
+            if not self._is_garbled:
+                self._frames.receive_data(data)
+                # The answer, or a breach.
+                self._is_garbled = any(isinstance(event, CloseConnection) for event in self._frames.events())
+
     async def aclose(self) -> None:
-        """See `Connection`. The client is told as far as that is possible without waiting for it."""
+        """See `Connection`. The client is told as far as that is possible without waiting for it.
+
+        One that was refused is waited for, within `CLOSE_TIMEOUT`.
+        """
         on_close, self._on_close = self._on_close, None
         if on_close is None:
             return
@@ -265,6 +277,9 @@ class DoorConnection:
                 farewell = self._frames.send(CloseConnection(code=1000))
                 with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_GRACE):
                     await self._inner.send(self._unsent + self._control + farewell)
+            elif self.refused is not None:
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_TIMEOUT):
+                    await self._wait_answered()
         except _BROKEN:
             pass
         finally:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -38,6 +39,9 @@ LINGER = 1.0
 
 STRANGER_GRACE = 1.0
 """Seconds of its time that a stranger keeps where there are too many: then the longest silent one makes room."""
+
+# 16 bytes in base64.
+_KEY = re.compile(rb"[0-9A-Za-z+/]{22}==")
 
 _BROKEN = (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError)
 # The client went, or is in no state for an answer; nobody is left to be told.
@@ -79,7 +83,14 @@ class TokenFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen = self._stamp()
-        self._tokens = Tokens.read(path.read_text(encoding="utf-8"))
+        self._tokens = self._read()
+
+    def _read(self) -> Tokens:
+        try:
+            return Tokens.read(self._path.read_text(encoding="utf-8"))
+        except UnicodeDecodeError:
+            # Not what a decoder says: it would quote a token, and hold all of them.
+            raise ValueError("it is no UTF-8") from None
 
     def _stamp(self) -> tuple[int, int, int]:
         status = self._path.stat()
@@ -91,7 +102,7 @@ class TokenFile:
             stamp = self._stamp()
             if stamp != self._seen:
                 self._seen = stamp
-                self._tokens = Tokens.read(self._path.read_text(encoding="utf-8"))
+                self._tokens = self._read()
                 _log.info("tokens were read again from %s", self._path)
         except (OSError, ValueError) as error:
             _log.error("%s cannot be used, the tokens read before stay: %s", self._path, error)
@@ -265,6 +276,7 @@ class WebSocketDoor:
             raise Refusal(503, "this door is closing", [("Retry-After", "1")])
         own_ip, port = split_peer(inner.peer)
         ip = self._rules.client_ip(headers, own_ip)
+        _check_handshake(request, headers)
         handshake = WSConnection(ConnectionType.SERVER)
         try:
             handshake.initiate_upgrade_connection(list(headers), target)
@@ -340,6 +352,24 @@ class WebSocketDoor:
 
 def _asks_for_websocket(headers: Headers) -> bool:
     return any(name == b"upgrade" and b"websocket" in value.lower() for name, value in headers)
+
+
+def _check_handshake(request: h11.Request, headers: Headers) -> None:
+    """What wsproto does not ask of a handshake.
+
+    A body is refused because what a proxy takes for one must not be read as frames; the rest is RFC 6455's, section
+    4.2.1.
+
+    Raises:
+        Refusal: it is not as it must be.
+    """
+    keys = [value for name, value in headers if name == b"sec-websocket-key"]
+    if request.http_version < b"1.1":
+        raise Refusal(400, "a WebSocket needs HTTP/1.1")
+    if any(name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in headers):
+        raise Refusal(400, "a WebSocket handshake has no body")
+    if len(keys) > 1 or any(not _KEY.fullmatch(key) for key in keys):
+        raise Refusal(400, "Sec-WebSocket-Key must be one of 16 bytes in base64")
 
 
 async def _request(inner: Connection, http: h11.Connection) -> h11.Request | None:

@@ -158,6 +158,7 @@ async def test_what_is_no_tls_is_told_apart(autojump_clock: MockClock, contexts:
     with pytest.raises(trio.BrokenResourceError) as caught:
         await far.receive()
     assert isinstance(caught.value.__cause__, OSError)
+    assert said or "closed the connection during the TLS handshake" in str(caught.value.__cause__)
     await far.aclose()
 
 

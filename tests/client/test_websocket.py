@@ -229,6 +229,29 @@ async def test_a_refusal_says_its_status(answer: bytes, told: str) -> None:
     assert "<html>" not in str(failure)
 
 
+@pytest.mark.parametrize("given", [{"token": SECRET}, {"headers": {"X-Key": SECRET}}, {"headers": {"Cookie": SECRET}}])
+async def test_a_gateway_that_repeats_a_secret_does_not_make_it_public(given: dict[str, object]) -> None:
+    options = WebSocketOptions(**given)  # type: ignore[arg-type]
+    told: list[str] = []
+    for answer in (
+        http("401 Unauthorized", body=f"no {SECRET} is known here\n"),
+        http("307 Temporary Redirect", f"Location: https://gw.example/for/{SECRET}/in"),
+    ):
+        async with answering(answer) as address:
+            told.append(str(await failure_of(f"ws://{address}/", websocket=options)))
+
+    async def serve(request: WebSocketRequest) -> None:
+        socket = await request.accept()
+        await socket.get_message()
+        await socket.aclose(4001, f"{SECRET} has expired")
+
+    async with websockets(serve) as address:
+        told.append(str(await failure_of(f"ws://{address}/", websocket=options)))
+    assert told[0].endswith("no (hidden) is known here")
+    assert "wss://gw.example/for/(hidden)/in" in told[1]
+    assert told[2].endswith("((hidden) has expired)")
+
+
 @pytest.mark.parametrize(
     ("location", "shown"),
     [

@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from terzetto.client import Connection, ConnectTimeoutError, Endpoint, RunClock, ZooKeeper, open_zookeeper
 from terzetto.client.wire import operations as o
 from terzetto.testcluster import open_ensemble
-from terzetto.testcluster.gateway import Gateway, GatewaySettings, cannot_keep
+from terzetto.testcluster.gateway import QUIET, Gateway, GatewaySettings, cannot_keep
 from terzetto.testcluster.gateway_ensemble import PROBE_INTERVAL
 from terzetto.testcluster.memory_network import CAPACITY
 from terzetto.testcluster.websocket_connection import STALL_TIMEOUT
@@ -239,6 +239,23 @@ async def test_draining_waits_for_a_quiet_moment_and_says_why(autojump_clock: Mo
         assert trio.current_time() - began < 3
         with pytest.raises(ConnectionRefusedError):
             await here.dial()
+
+
+async def test_a_client_that_is_never_quiet_is_told_at_half_of_the_time(autojump_clock: MockClock) -> None:
+    async with world(drain_timeout=4) as here:
+        busy = await here.come_in()
+        await busy.send(connect_frame())
+        await busy.message()
+        began = trio.current_time()
+        here.gateway.drain()
+        for xid in range(1, 1000):
+            await busy.send(o.EXISTS.frame(xid, "/", False))
+            if not await busy.message():
+                break
+            await trio.sleep(QUIET / 2)
+        assert await busy.end() == (1001, "the gateway is leaving")
+        assert 2 <= trio.current_time() - began < 2.5
+        await here.ended.wait()
 
 
 async def test_draining_is_bounded(autojump_clock: MockClock) -> None:

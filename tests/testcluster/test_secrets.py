@@ -1,13 +1,17 @@
 """Secrets of a server stay where they are: neither logs at DEBUG nor reprs nor what it tells operators shows one.
 
+And no time tells how much of one was guessed.
+
 Every secret of these tests holds the word `s3cret`; so a search for that word finds whatever leaks.
 """
 
 from __future__ import annotations
 
 import gc
+import hmac
 import logging
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,11 +19,19 @@ import pytest
 import trio
 
 from terzetto.client import AuthFailedError, DigestMd5, KazooException, make_digest_acl, open_zookeeper
+from terzetto.client.wire import operations as o
 from terzetto.testcluster import open_ensemble
+from terzetto.testcluster.acl import DigestScheme
 from terzetto.testcluster.auth import digest_id
 from terzetto.testcluster.config import load_config
+from terzetto.testcluster.digest_md5 import DigestMd5 as DigestMd5Server
+from terzetto.testcluster.ids import is_session_password
 from terzetto.testcluster.journal import open_storage
 from terzetto.testcluster.server import ZooKeeperServer
+from terzetto.testcluster.settings import SaslError
+from terzetto.testcluster.websocket_rules import Tokens
+
+from .port import Port
 
 WORD = "s3cret"
 WORDS = ("srvr", "stat", "conf", "cons", "envi", "mntr", "dump", "wchs", "wchc", "wchp", "dirs", "crst")
@@ -100,3 +112,67 @@ async def test_a_server_tells_its_operator_what_its_file_says_but_for_the_secret
         for command in ("initial_configuration", "configuration", "environment", "monitor", "connections"):
             assert WORD not in await trio.to_thread.run_sync(read, command)
         server.stop()
+
+
+CHALLENGE = b'realm="zk-sasl-md5",nonce="n",algorithm=md5-sess'
+
+
+def a_token() -> bool:
+    return Tokens([f"{WORD}-of-sixteen-or-more"]).know(f"{WORD}-of-sixteen-or-mor".encode())
+
+
+def a_session_password() -> bool:
+    return is_session_password(7, bytes(16), b"secret")
+
+
+def a_digest_of_an_acl() -> bool:
+    return DigestScheme().matches(digest_id(b"ada:right"), digest_id(b"ada:wrong"))
+
+
+def the_super_users_password() -> bool:
+    peer = Port(digest_super=digest_id(b"super:right")).connect()
+    assert peer.ask(o.AUTH, 0, "digest", b"super:wrong").err == 0
+    return "super" in {identity.scheme for identity in peer.connection.ids}
+
+
+def a_proof_of_a_client() -> bool:
+    exchange = DigestMd5Server({"bob": "right"}, bytes)()
+    challenge = exchange.step(b"")
+    answer = DigestMd5("bob", "wrong")("").respond(challenge)
+    with pytest.raises(SaslError, match="wrong password"):
+        exchange.step(answer or b"")
+    return exchange.authorization_id is not None
+
+
+def a_proof_of_a_server() -> bool:
+    conversation = DigestMd5("bob", "right")("")
+    conversation.respond(CHALLENGE)
+    with pytest.raises(AuthFailedError, match="impostor"):
+        conversation.respond(b"rspauth=" + b"0" * 32)
+    return False
+
+
+@pytest.mark.parametrize(
+    "guess",
+    [
+        a_token,
+        a_session_password,
+        a_digest_of_an_acl,
+        the_super_users_password,
+        a_proof_of_a_client,
+        a_proof_of_a_server,
+    ],
+)
+def test_a_wrong_guess_is_found_out_in_a_time_that_tells_nothing(
+    guess: Callable[[], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[bool] = []
+    compare = hmac.compare_digest
+
+    def watched(one: bytes, other: bytes) -> bool:
+        compared.append(compare(one, other))
+        return compared[-1]
+
+    monkeypatch.setattr(hmac, "compare_digest", watched)
+    assert guess() is False
+    assert compared == [False], "told apart by something else"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 import trio
 import trio.testing
@@ -136,6 +138,38 @@ async def test_what_is_no_websocket_closes_as_a_breach(autojump_clock: MockClock
     assert await door.receive() == b""
     assert door.refused is not None
     assert door.refused[0] == 1002
+
+
+@pytest.mark.parametrize(
+    "breach", [b"\x82\x04abcd", b"\x82\x84" + bytes(4) + b"\xff" * 4, b"\x81\x81" + bytes(5), None]
+)
+async def test_what_follows_a_breach_is_not_kept(autojump_clock: MockClock, breach: bytes | None) -> None:
+    door, far, closed = await pair(Network())
+    if breach is not None:
+        await far.connection.send(breach)
+        assert await door.receive() == b""
+    peak = 0
+
+    async def blast() -> None:
+        nonlocal peak
+        for _ in range(100):
+            await far.connection.send(b"\x83\x80" + bytes(CAPACITY))
+            peak = max(peak, tracemalloc.get_traced_memory()[0])
+        await far.connection.aclose()
+
+    tracemalloc.start()
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(blast)
+            if breach is None:
+                # The breach comes in the place of the answer.
+                await door.close(1001, "leaving")
+            else:
+                await door.aclose()
+    finally:
+        tracemalloc.stop()
+    assert closed == [True]
+    assert peak < 20 * CAPACITY
 
 
 async def test_a_client_that_closes_is_answered(autojump_clock: MockClock) -> None:

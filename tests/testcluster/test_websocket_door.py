@@ -58,6 +58,12 @@ def request(line: str = "GET / HTTP/1.1", **headers: str) -> bytes:
         (request(Connection="close"), 400),
         (request().replace(b"Host: door", b"Host: \xd8"), 400),
         (request(Connection="Upgrade").replace(b"Connection: Upgrade", b"Connection: Upgrade, \xff"), 400),
+        (request("GET / HTTP/1.0"), 400),
+        (request(Content_Length="49"), 400),
+        (request(Transfer_Encoding="chunked"), 400),
+        (request(Transfer_Encoding="chunked", Content_Length="0"), 400),
+        (request(Sec_WebSocket_Key=f"{KEY}\r\nSec-WebSocket-Key: {KEY}"), 400),
+        (request(Sec_WebSocket_Key="c2hvcnQ="), 400),
         (request(Origin="https://evil.example"), 403),
         (b"\x16\x03\x01 this is TLS\r\n\r\n", 400),
         (b"srvr\r\n\r\n", 400),
@@ -209,9 +215,13 @@ def test_tokens_are_read_again_when_their_file_changes(tmp_path: Path, caplog: p
     with caplog.at_level(logging.ERROR):
         path.write_text("short\n")
         assert tokens.current().know(b"another-token-of-16")
+        path.write_bytes(b"of-latin-1-\xe4-token\n")
+        assert tokens.current().know(b"another-token-of-16")
         path.unlink()
         assert tokens.current().know(b"another-token-of-16")
     assert "short" not in caplog.text
+    assert "it is no UTF-8" in caplog.text
+    assert "0xe4" not in caplog.text
     assert str(path) in caplog.text
     with pytest.raises(OSError, match="tokens"):
         TokenFile(path)

@@ -18,6 +18,7 @@ from terzetto.client import (
     ACL,
     ClientInfo,
     ConfigurationError,
+    ConnectionLoss,
     Endpoint,
     Id,
     NoAuthError,
@@ -120,6 +121,19 @@ async def test_connections_are_counted_by_the_servers_own_limit(autojump_clock: 
         # The plain port counts the same clients.
         plain = await door.network.transport("10.0.0.9").dial(Endpoint("zk", 2181, "zk"))
         assert await plain.receive() == b""
+
+
+async def test_the_other_limits_are_the_servers_own_too(autojump_clock: MockClock) -> None:
+    async with own_door(max_frame=4 << 20, handshake_timeout_ms=3000) as door:
+        async with door.open(max_request_size=8 << 20) as zk:
+            await zk.create("/large", bytes(3 << 20))
+            assert len((await zk.get("/large"))[0] or b"") == 3 << 20
+            with pytest.raises(ConnectionLoss, match="1009"):
+                await zk.create("/too-large", bytes(5 << 20))
+        silent = await door.network.transport("a").dial(Endpoint("zk", PORT, "zk"))
+        began = trio.current_time()
+        assert await silent.receive() == b""
+        assert trio.current_time() - began == pytest.approx(3.0, abs=0.5)
 
 
 async def test_words_health_and_the_path(autojump_clock: MockClock) -> None:

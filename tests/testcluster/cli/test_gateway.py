@@ -9,17 +9,18 @@ import signal
 import ssl
 import subprocess
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 import trio
 import trustme
 
-from terzetto.client import Endpoint, TcpTransport, WebSocketOptions, open_zookeeper
+from terzetto.client import ConnectionLoss, Endpoint, TcpTransport, WebSocketOptions, open_zookeeper
 from terzetto.testcluster import start_ensemble
 from terzetto.testcluster.cli import main
 from terzetto.testcluster.cli.gateway import Contexts, make_room
+from terzetto.testcluster.reserved_port import ReservedPort
 
 from .test_running import DEADLINE, failing, running
 
@@ -120,6 +121,86 @@ def test_tokens_and_tls_and_a_new_certificate_without_a_restart(hosts: str, tmp_
         text = said(process)
         assert process.returncode == 0
     assert TOKEN not in text
+
+
+async def who(url: str, tls: ssl.SSLContext | None = None, headers: dict[str, str] | None = None) -> str:
+    """Which certificate the servers know a client by, or why it does not come in."""
+    options = WebSocketOptions(headers=headers or {})
+    async with open_zookeeper(url, tls=tls, websocket=options, connect_timeout=None, close_timeout=1) as zk:
+        with trio.fail_after(DEADLINE):
+            while zk.last_error is None and not zk.connected:
+                await trio.lowlevel.checkpoint()
+        if not zk.connected:
+            return str(zk.last_error)
+        return "".join(info.user for info in await zk.who_am_i() if info.auth_scheme == "x509") or "anyone"
+
+
+@pytest.mark.slow
+def test_certificates_are_asked_for_at_the_door_and_shown_to_the_servers(tmp_path: Path) -> None:
+    authority, onward = trustme.CA(), trustme.CA()
+    for name, issuer in (("door", authority), ("gateway", onward), ("server", onward)):
+        issued = issuer.issue_cert("127.0.0.1", common_name=name)
+        issued.private_key_and_cert_chain_pem.write_to_path(tmp_path / f"{name}.pem")
+    authority.cert_pem.write_to_path(tmp_path / "clients.pem")
+    onward.cert_pem.write_to_path(tmp_path / "servers.pem")
+    context = ssl.create_default_context()
+    authority.configure_trust(context)  # pyright: ignore[reportUnknownMemberType]
+    with closing(ReservedPort()) as port:
+        settings = {
+            "secureClientPort": port.number,
+            "secureClientPortAddress": "127.0.0.1",
+            "ssl.keyStore.location": tmp_path / "server.pem",
+            "ssl.trustStore.location": tmp_path / "servers.pem",
+        }
+        options = {"tls-cert": "door", "tls-client-ca": "clients", "ensemble-ca": "servers", "ensemble-cert": "gateway"}
+        files = [f"--{option}={tmp_path}/{name}.pem" for option, name in options.items()]
+        listen = ["gateway", "--listen", "127.0.0.1:0", "--ensemble", f"127.0.0.1:{port.number}"]
+        with start_ensemble(settings=settings), running([*listen, *files]) as (_, url):
+            assert "certificate required" in trio.run(who, url, context)
+            authority.issue_cert("client", common_name="app").configure_cert(context)  # pyright: ignore[reportUnknownMemberType]
+            assert trio.run(who, url, context).startswith("CN=gateway,")
+
+
+@pytest.mark.slow
+def test_what_the_options_say_is_what_the_door_asks(hosts: str) -> None:
+    options = [
+        "--path=/zk",
+        "--health-path=/ready",
+        "--origin=https://app.example",
+        "--trusted-proxy=127.0.0.0/8",
+        "--forwarded-header=forwarded",
+        "--max-connections=3",
+        "--max-connections-per-address=2",
+        "--max-frame=5000",
+        "--words=ruok",
+    ]
+
+    async def ask(url: str) -> None:
+        assert "HTTP 404" in await who(url.replace("/zk", "/"))
+        assert "HTTP 400" in await who(url, headers={"X-Forwarded-For": "10.0.0.1"})
+        assert "HTTP 403" in await who(url, headers={"Forwarded": "for=10.0.0.1", "Origin": "https://evil.example"})
+        here = WebSocketOptions(headers={"Forwarded": "for=10.0.0.1", "Origin": "https://app.example"})
+        async with open_zookeeper(url, websocket=here) as zk:
+            assert await zk.command(b"ruok") == "imok"
+            with pytest.raises(ConnectionLoss, match="the command srvr is not passed on"):
+                await zk.command(b"srvr")
+            async with open_zookeeper(url, websocket=here):
+                assert "HTTP 503" in await who(url, headers={"Forwarded": "for=10.0.0.1"}), "two of each address"
+                assert await who(url, headers={"Forwarded": "for=10.0.0.2"}) == "anyone"
+                there = WebSocketOptions(headers={"Forwarded": "for=10.0.0.2"})
+                async with open_zookeeper(url, websocket=there):
+                    assert "HTTP 503" in await who(url, headers={"Forwarded": "for=10.0.0.3"}), "three in all"
+            with pytest.raises(ConnectionLoss, match="1009"):
+                await zk.create("/long", bytes(6000))
+
+    listen = ["gateway", "--listen", "127.0.0.1:0", "--ensemble", hosts]
+    with running([*listen, *options]) as (_, url):
+        address = url.partition("://")[2].partition("/")[0]
+        connection = http.client.HTTPConnection(address, timeout=DEADLINE)
+        connection.request("GET", "/ready")
+        assert connection.getresponse().status == 200
+        connection.close()
+        trio.run(ask, url)
 
 
 async def test_what_the_servers_are_asked_for_is_read_again_too(
