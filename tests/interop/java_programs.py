@@ -1,6 +1,7 @@
 """Java programs of this project: compiled once a run of the tests, each in a folder that goes with the run.
 
-Decides the compiler's flags and where Curator's jars are. Refuses to know what a program does.
+Decides the compiler's flags, where Curator's jars are, and when Apache's command line client may leave. Refuses to
+know what a program does.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -90,3 +93,49 @@ def compiled(sources: str, classpath: str) -> str:
     if done.returncode:
         raise AssertionError(f"javac refused {sources}:\n{done.stdout}{done.stderr}")
     return os.pathsep.join([str(classes), classpath])
+
+
+def talk_to_zkcli(hosts: str, commands: str, last: str, folder: Path, flags: Sequence[str] = ()) -> tuple[str, str]:
+    """What zkCli writes to standard output and standard error on commands.
+
+    Events are printed by a thread of its own that it does not wait for when it leaves: it is told to once it has
+    printed one that stands behind all that are wanted.
+
+    Args:
+        hosts: the connect string.
+        commands: one a line, without "quit".
+        last: a part of the event's line.
+        folder: to work in.
+        flags: of the virtual machine.
+
+    Raises:
+        AssertionError: it ended, or hung, without that line; the text holds what it wrote.
+    """
+    command = [find_java(), *flags, "-Dorg.slf4j.simpleLogger.defaultLogLevel=off", "-cp", find_classpath(),
+               "org.apache.zookeeper.ZooKeeperMain", "-server", hosts]  # fmt: skip
+    output = ""
+    with (
+        (folder / "zkcli-errors").open("w+", encoding="utf-8") as errors,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, encoding="utf-8", cwd=folder
+        ) as cli,
+    ):
+        watchdog = threading.Timer(_DEADLINE, cli.kill)
+        watchdog.start()
+        try:
+            assert cli.stdin is not None
+            assert cli.stdout is not None
+            cli.stdin.write(commands)
+            cli.stdin.flush()
+            while last not in output:
+                line = cli.stdout.readline()
+                assert line, f"zkCli ended or hung: {output}"
+                output += line
+            cli.stdin.write("quit\n")
+            cli.stdin.close()
+            output += cli.stdout.read()
+        finally:
+            watchdog.cancel()
+            cli.kill()
+        errors.seek(0)
+        return output, errors.read()

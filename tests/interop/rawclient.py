@@ -108,10 +108,11 @@ class RawClient:
         password: bytes = bytes(16),
         last_zxid: int = 0,
         tail: bytes = b"\0",
+        then: bytes = b"",
     ) -> Greeting:
-        """Shakes hands. Raises `Closed` when the server refuses without a word."""
+        """Shakes hands, and sends more with it. Raises `Closed` when the server refuses without a word."""
         body = _CONNECT.pack(0, last_zxid, timeout_ms, session_id, len(password)) + password + tail
-        self.send(struct.pack(">i", len(body)) + body)
+        self.send(struct.pack(">i", len(body)) + body + then)
         answer = self.read_frame()
         _, granted, given, size = struct.unpack_from(">iiqi", answer)
         return Greeting(granted, given, answer[20 : 20 + size], answer[20 + size :])

@@ -6,6 +6,7 @@ Everything on the real server's Netty port and on terzetto's; kazoo and Java's c
 from __future__ import annotations
 
 import datetime as dt
+import re
 import ssl
 import subprocess
 import sys
@@ -28,6 +29,9 @@ from .installation import find_classpath, find_java
 from .zookeeper import RealZooKeeper, ServerOptions
 
 _X509 = "org.apache.zookeeper.server.auth.X509AuthenticationProvider"
+
+WHAT_A_SERVER_SAYS = r"alert (certificate|unknown ca|bad certificate|handshake failure)|closed the connection"
+"""To a client whose certificate will not do: Java's server may leave it at the end of the connection."""
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +102,17 @@ async def test_everything_works_over_tls(secure_server: Address, authority: trus
 
 
 async def refused(address: str, tls: ssl.SSLContext | None) -> str:
-    """The reason that a client gives for not getting a session; bounded."""
-    with trio.fail_after(30), pytest.raises(ConnectTimeoutError) as caught:
-        async with open_zookeeper(address, tls=tls, connect_timeout=2.0):
-            pytest.fail("the block must not begin")
-    return str(caught.value)
+    """The reason that a client gives for not getting a session; bounded.
+
+    A server that is busy may have said nothing by the end of the time; then it is asked once more.
+    """
+    with trio.fail_after(30):
+        while True:
+            with pytest.raises(ConnectTimeoutError) as caught:
+                async with open_zookeeper(address, tls=tls, connect_timeout=2.0):
+                    pytest.fail("the block must not begin")
+            if "last failure: none" not in str(caught.value):
+                return str(caught.value)
 
 
 async def test_a_server_of_another_authority_is_refused(secure_server: Address, authority: trustme.CA) -> None:
@@ -124,7 +134,7 @@ async def test_a_client_without_the_right_certificate_is_refused(
 ) -> None:
     other = trustme.CA() if certificate != "none" else None
     reason = await refused(secure_server.secure_address, context(authority, certificate_of=other))
-    assert "last failure: none" not in reason
+    assert re.search(WHAT_A_SERVER_SAYS, reason), reason
 
 
 async def test_plain_text_on_the_tls_port(secure_server: Address) -> None:
@@ -134,7 +144,7 @@ async def test_plain_text_on_the_tls_port(secure_server: Address) -> None:
 
 async def test_tls_on_the_plain_port(secure_server: Address, authority: trustme.CA) -> None:
     reason = await refused(secure_server.address, context(authority))
-    assert "last failure: none" not in reason
+    assert "closed the connection during the TLS handshake: it may speak no TLS there" in reason
 
 
 YESTERDAY = dt.datetime.now(dt.timezone.utc) - dt.timedelta(days=1)
@@ -147,7 +157,8 @@ async def test_a_client_whose_certificate_has_expired_is_refused(
     expired = authority.issue_cert("client.example.org", not_after=YESTERDAY)
     with expired.private_key_and_cert_chain_pem.tempfile(dir=str(tmp_path)) as both:
         tls.load_cert_chain(both)
-    assert "last failure: none" not in await refused(secure_server.secure_address, tls)
+    reason = await refused(secure_server.secure_address, tls)
+    assert re.search(WHAT_A_SERVER_SAYS, reason), reason
 
 
 async def test_a_server_whose_certificate_has_expired_is_refused(authority: trustme.CA, tmp_path: Path) -> None:

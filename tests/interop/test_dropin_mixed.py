@@ -57,8 +57,9 @@ def wait_for_children(path, enough):
     assert there.wait(30), client.get_children(path)
 
 
-def together():
-    barrier = client.DoubleBarrier("/together", 2)
+def together(where="/together"):
+    # Each only once: who has left one may come back before the other has seen that he left.
+    barrier = client.DoubleBarrier(where, 2)
     barrier.enter()
     barrier.leave()
 
@@ -95,7 +96,10 @@ def locking_queue():
     hear()
     together()
     taken = []
-    while (item := items.get(timeout=1)) is not None:
+    while len(items):
+        # Nothing within a second says nothing: the other may have it, or the server be slow.
+        if (item := items.get(timeout=1)) is None:
+            continue
         assert items.holds_lock()
         taken.append(item.decode())
         items.consume()
@@ -109,7 +113,7 @@ def counter():
     together()
     for _ in range(share):
         client.retry(count.__add__, 1)
-    together()
+    together("/counted")
     say(count.value)
 
 
@@ -122,7 +126,8 @@ def lease():
 def partitioner():
     parts = client.SetPartitioner("/parts", set(map(str, range(share))), identifier=name, time_boundary=0.5)
     say("made")
-    while len(list(parts)) == share or not parts.acquired:
+    # Another thread changes both, the state and the set: the set that is said is the one that was looked at.
+    while not (parts.acquired and 0 < len(mine := list(parts)) < share):
         if parts.release:
             parts.release_set()
         elif parts.allocating:
@@ -131,7 +136,7 @@ def partitioner():
             raise RuntimeError("no partition")
         else:
             client.get("/parts")
-    say(sorted(parts, key=int))
+    say(sorted(mine, key=int))
     hear()
     parts.finish()
 

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import struct
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -35,11 +34,10 @@ from terzetto.client.kazoo.client import KazooClient
 from terzetto.client.wire import Opcode
 from terzetto.testcluster import start_ensemble
 
-from .installation import find_classpath, find_java
+from .java_programs import talk_to_zkcli
 from .rawclient import Closed, Frame, RawClient, request
 from .zookeeper import QUICK_JVM_FLAGS, TICK_TIME, RealZooKeeper, ServerOptions
 
-DEADLINE = 60
 # What kazoo hashes otherwise (in UTF-8, where RFC 2831 and Java take ISO 8859-1) is in no password that it is given.
 USERS = {"super": "adminsecret", "bob": "bobsecret", "esc": 'a"b\\c', "cyr": "пароль", "lat": "pässwörd"}
 KAZOO_FAILS = frozenset({"lat"})
@@ -179,33 +177,26 @@ def test_a_wrong_password_of_kazoos_kind(place: Place, make: type[KazooClient]) 
 # -- Apache's Java client
 
 
-def java(place: Place, folder: Path, user: str, password: str, commands: str) -> str:
-    """What zkCli prints on commands, as a user."""
+def java(place: Place, folder: Path, user: str, password: str, commands: str, state: str) -> str:
+    """What zkCli prints on commands, as a user, at least until the connection has come to that state."""
     quoted = password.replace("\\", "\\\\").replace('"', '\\"')
     jaas = folder / "client.conf"
     jaas.write_text(f'Client {{ {MODULE} required username="{user}" password="{quoted}"; }};\n', encoding="utf-8")
-    done = subprocess.run(
-        [find_java(), *QUICK_JVM_FLAGS, f"-Djava.security.auth.login.config={jaas}",
-         "-Dorg.slf4j.simpleLogger.defaultLogLevel=off", "-cp", find_classpath(),
-         "org.apache.zookeeper.ZooKeeperMain", "-server", place.hosts],
-        input=commands, capture_output=True, encoding="utf-8", timeout=DEADLINE, cwd=folder, check=False,
-    )  # fmt: skip
-    return done.stdout + done.stderr
+    flags = [*QUICK_JVM_FLAGS, f"-Djava.security.auth.login.config={jaas}"]
+    return "".join(talk_to_zkcli(place.hosts, commands, f"state:{state}", folder, flags))
 
 
 @pytest.mark.parametrize("user", ["bob", "lat", "cyr", "esc"])
 def test_javas_client_is_who_it_says(start: Start, tmp_path: Path, user: str) -> None:
     here = start("here")
-    commands = f"whoami\ncreate /java-{user} x sasl:{user}:cdrwa\nget /java-{user}\nquit\n"
-    said = java(here, tmp_path, user, USERS[user], commands)
-    assert "state:SaslAuthenticated" in said
+    commands = f"whoami\ncreate /java-{user} x sasl:{user}:cdrwa\nget /java-{user}\n"
+    said = java(here, tmp_path, user, USERS[user], commands, "SaslAuthenticated")
     assert f"sasl: {user}" in said
     assert f"Created /java-{user}" in said
 
 
 def test_a_wrong_password_of_javas_client(start: Start, tmp_path: Path) -> None:
-    said = java(start("here"), tmp_path, "bob", "wrong", "whoami\nquit\n")
-    assert "state:AuthFailed" in said
+    said = java(start("here"), tmp_path, "bob", "wrong", "whoami\n", "AuthFailed")
     assert "sasl: bob" not in said
 
 

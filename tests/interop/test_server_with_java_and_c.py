@@ -21,7 +21,7 @@ from terzetto.testcluster import BlockingEnsemble, start_ensemble
 
 from .conftest import OwnZooKeeper
 from .installation import PeerMissing, find_classpath, find_java
-from .java_programs import compiled
+from .java_programs import compiled, talk_to_zkcli
 from .zookeeper import QUICK_JVM_FLAGS, TICK_TIME
 
 DEADLINE = 60
@@ -77,8 +77,10 @@ delete -v 5 /j/container
 deleteall /j
 ls /
 version
+create /last
+get -w /last
+set /last changed
 close
-quit
 """
 
 C_COMMANDS = """
@@ -126,15 +128,11 @@ _CLOSED = "WatchedEvent state:Closed type:None path:null"
 
 def java(hosts: str, folder: Path) -> list[str]:
     """What zkCli prints on the commands."""
-    done = subprocess.run(
-        [find_java(), "-cp", find_classpath(), "-Dorg.slf4j.simpleLogger.defaultLogLevel=off",
-         "org.apache.zookeeper.ZooKeeperMain", "-server", hosts],
-        input=JAVA_COMMANDS, capture_output=True, text=True, timeout=DEADLINE, cwd=folder,
-    )  # fmt: skip
+    output, errors = talk_to_zkcli(hosts, JAVA_COMMANDS, "type:NodeDataChanged path:/last", folder)
     # zkCli tells of its own end when it is still there to do so, in part or whole.
-    said = [line for line in masked(done.stdout, hosts) if line not in ("WATCHER::", _CLOSED)]
+    said = [line for line in masked(output, hosts) if line not in ("WATCHER::", _CLOSED)]
     # What goes wrong is printed on the other stream, so that the two cannot be put in one order.
-    return [*said, "---", *masked(done.stderr, hosts)]
+    return [*said, "---", *masked(errors, hosts)]
 
 
 def find_cli() -> str:

@@ -22,9 +22,11 @@ from kazoo.security import make_acl, make_digest_acl
 from terzetto.testcluster import BlockingEnsemble, start_ensemble
 
 from .conftest import OwnZooKeeper
+from .rawclient import RawClient, request
 from .zookeeper import SUPER_DIGEST, SUPER_DIGEST_PROPERTY, TICK_TIME
 
 DEADLINE = 20.0
+CLOSE_SESSION = -11
 
 
 class Transcript:
@@ -207,8 +209,11 @@ def sessions(hosts: str) -> list[Any]:
     with client(hosts, t) as zk, client(hosts, t) as other:
         t.note(lambda: zk.create("/mortal", ephemeral=True))
         zk.add_listener(listen)
-        with client(hosts, client_id=zk.client_id):
-            pass
+        session_id, password = zk.client_id
+        with RawClient(int(hosts.rpartition(":")[2])) as thief:
+            # In one piece: the owner, who has lost his connection by the first, must not come between.
+            thief.connect(session_id=session_id, password=password, then=request(1, CLOSE_SESSION))
+            thief.read_until(1)
         assert lost.wait(DEADLINE)
         assert again.wait(DEADLINE)
         t.lines.append([state for state in states if state != KazooState.SUSPENDED])

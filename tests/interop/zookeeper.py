@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 
 from .installation import PeerMissing, find_classpath, find_java
 from .processes import ChildProcess, PortReservation, temporary_folder
@@ -377,9 +377,7 @@ class RealZooKeeper(RealServer):
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -529,9 +527,7 @@ class RealEnsemble:
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -550,9 +546,13 @@ def _then(action: Callable[[], None]) -> Callable[[int, FrameType | None], None]
 
 
 def _run(command: Sequence[str]) -> int:
-    """Runs the command to its end and returns its status as a shell reports it; SIGTERM is passed on to it."""
+    """Runs the command to its end; its status as a shell reports it. SIGTERM is passed on, however early it comes."""
+    asked: list[bool] = []
+    signal.signal(signal.SIGTERM, _then(lambda: asked.append(True)))
     with subprocess.Popen(command) as process:
         signal.signal(signal.SIGTERM, _then(process.terminate))
+        if asked:
+            process.terminate()
         while True:
             try:
                 status = process.wait()
