@@ -282,14 +282,12 @@ class ConfigWatcher(_Watcher[ConfigT]):
 
     async def _was_written(self, data: bytes, before: ZnodeStat | None, error: ZookeeperError) -> bool:
         """After a lost reply: whether the znode is as our write made it. Raises the error where nobody can tell."""
-        # Not a leader that was deposed before our write: what it does not know would be made again.
-        await in_any_session(self.client, self.client.sync, self.path, strict=True)
-        try:
-            found, stat = await in_any_session(self.client, self.client.get, self.path)
-        except NoNodeError:
+        now = await self._get_now()
+        if now is None:
             if before is None:
                 return False
-            raise error from None
+            raise error
+        found, stat = now
         if before is None:
             if stat.version > 0:
                 raise error
@@ -297,6 +295,22 @@ class ConfigWatcher(_Watcher[ConfigT]):
         if stat.czxid != before.czxid or stat.version > before.version + 1:
             raise error
         return stat.version == before.version + 1 and found == data
+
+    async def _get_now(self) -> tuple[bytes | None, ZnodeStat] | None:
+        """The znode on a server that knows what a quorum knew, `None` without one.
+
+        What a leader that was deposed before our write does not know would be made again; nor would a server that lags
+        behind know it, as a new session may find one.
+        """
+        while True:
+            session = self.client.session_id
+            await in_any_session(self.client, self.client.sync, self.path, strict=True)
+            try:
+                found = await in_any_session(self.client, self.client.get, self.path)
+            except NoNodeError:
+                found = None
+            if session and self.client.session_id == session:
+                return found
 
 
 class ConfigTreeWatcher(_Watcher[Mapping[str, ValueT]], Generic[ValueT]):

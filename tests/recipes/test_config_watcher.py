@@ -220,6 +220,31 @@ async def test_a_deposed_leader_does_not_tell_whether_an_update_was_made(
     assert ensemble.realm.get("/c").data == b"2"
 
 
+async def test_a_new_session_on_a_server_that_lags_does_not_tell_whether_an_update_was_made(
+    ensemble: MemoryEnsemble, autojump_clock: MockClock
+) -> None:
+    seen: list[int] = []
+
+    def lagging(request: Received) -> Fault | Code | None:
+        seen.append(request.opcode)
+        if seen.count(Opcode.CREATE) == 1 and request.opcode == Opcode.CREATE:
+            return Fault.DO_AND_CUT
+        if Opcode.CREATE in seen and request.opcode == Opcode.GET_DATA:
+            reads = seen[seen.index(Opcode.CREATE) :].count(Opcode.GET_DATA)
+            if reads == 1:
+                ensemble.expire(zk.session_id)
+                return Fault.CUT
+            if reads == 2:
+                return Code(NoNodeError.code or 0)
+        return None
+
+    async with ensemble.open() as zk:
+        ensemble.rules.append(lagging)
+        config = ConfigWatcher(zk, "/c", int, default=10, serialize=serialize)
+        assert await config.update(lambda value: value + 1) == 11
+    assert ensemble.realm.get("/c").data == b"11"
+
+
 @pytest.mark.parametrize("fault", [Fault.CUT, Fault.DO_AND_CUT])
 async def test_where_others_have_written_over_it_nobody_can_tell(
     ensemble: MemoryEnsemble, autojump_clock: MockClock, fault: Fault
