@@ -57,6 +57,7 @@ _NO_BOUNDS = {
     "_proof.DRIFT_MARGIN": "on the page beside PROOF_SHARE, as 2 %",
     "_session._SASL_REQUIRED": "an error code",
     "_transport._ACCEPT_PAUSE": "of listeners, which a client has none of",
+    "_websocket._SECRET_MIN": "of what is hidden in a text",
     "_websocket_frames._BINARY": "a field's value",
     "_websocket_frames._CLOSE": "a field's value",
     "_websocket_frames._LENGTH_16": "a field's value",
