@@ -193,14 +193,14 @@ class _Instruments(Instruments):
     def __init__(self, before: Instruments) -> None:
         super().__init__(())
         self._homes: dict[trio.abc.Instrument, Process | None] = {}
-        self.data.update(before.data)
+        self.update(before)
 
     def add_instrument(self, instrument: trio.abc.Instrument) -> None:
         self._homes[instrument] = _HERE.get()
         super().add_instrument(instrument)
 
     def call(self, hookname: str, *args: object) -> None:
-        for instrument in list(self.data[hookname]):
+        for instrument in list(self[hookname]):
             home = self._homes.get(instrument)
             if home is None or not home.stopped:
                 getattr(instrument, hookname)(*args)
