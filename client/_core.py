@@ -154,20 +154,24 @@ class LapseGuard(trio.abc.Instrument):
         try:
             while True:
                 with trio.CancelScope() as pause:
-                    while True:
-                        if self._in_every_pass and pause.deadline == math.inf:
-                            pause.deadline = trio.current_time() + max(self._session.timeout / 20, 0.01)
-                        await self._wanted.wait()
-                        self._wanted = trio.Event()
-                        due, self._due = self._due, {}
-                        for watch in due:
-                            watch.send()
+                    await self._send_what_is_due(pause)
                 self.look()
                 # Not with every scope that is let go: a lock may be taken a thousand times a second.
                 if not self._guarded:
                     self._leave_the_passes()
         finally:
             self._leave_the_passes()
+
+    async def _send_what_is_due(self, pause: trio.CancelScope) -> None:
+        """Goes on until the next look, for which `pause` gets its deadline once there is anything to look at."""
+        while True:
+            if self._in_every_pass and pause.deadline == math.inf:
+                pause.deadline = trio.current_time() + max(self._session.timeout / 20, 0.01)
+            await self._wanted.wait()
+            self._wanted = trio.Event()
+            due, self._due = self._due, {}
+            for watch in due:
+                watch.send()
 
     def _leave_the_passes(self) -> None:
         if self._in_every_pass:
